@@ -1,0 +1,107 @@
+// go: starts a goroutine. Also the verbs a goroutine uses on itself: gosched, goexit, sleep.
+//
+// A goroutine costs one pooled stack slot and no malloc: its closure is moved onto its own stack (boxed if it is larger
+// than a page would bear). It runs on any M, moves between them when it parks, and ends when its closure returns.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <source_location>
+#include <type_traits>
+#include <utility>
+
+#include <heddle/core/clock.h>
+#include <heddle/core/park.h>
+
+namespace heddle {
+
+/// Address space for a goroutine's stack. Only touched pages cost memory; there is no growth beyond the class.
+enum class StackSize : std::uint8_t { kSmall, kDefault, kLarge };  // 64 KiB, 256 KiB, 1 MiB
+
+/// Per-goroutine options of go().
+struct GoOptions {
+  const char* name = nullptr;  // shown in dumps; a string that outlives the goroutine
+  StackSize stack = StackSize::kDefault;
+};
+
+namespace detail {
+inline constexpr std::size_t kMaxInlineClosure = 2048;
+
+/// A G for a closure of `size` bytes; `place` receives where to build it. Throws std::bad_alloc if no stack can be had.
+G* new_g(const GoOptions& options, std::size_t size, const std::source_location& site, void** place);
+/// Makes the G runnable with `entry(place)`; entry destroys the closure.
+void start_g(G* g, void (*entry)(void*)) noexcept;
+/// Gives an unstarted G back.
+void abandon_g(G* g) noexcept;
+
+template <class F>
+void closure_entry(void* place) {
+  struct Destroy {
+    F* f;
+    ~Destroy() { f->~F(); }
+  } destroy{static_cast<F*>(place)};
+  (*destroy.f)();
+}
+
+template <class F>
+void boxed_entry(void* place) {
+  std::unique_ptr<F> f(*static_cast<F**>(place));
+  (*f)();
+}
+}  // namespace detail
+
+/// Starts `fn()` on a new goroutine and returns at once. The closure is moved (or copied) into the goroutine.
+///
+/// Errors:  std::bad_alloc if no stack can be had; what moving `fn` throws. An exception that leaves `fn` is a panic: it
+///          prints the goroutine and ends the process with status 2.
+/// Threads: goroutines and the scheduler's side. Order: the new goroutine runs next on this P unless another M takes it.
+template <class Fn>
+  requires std::is_invocable_v<std::decay_t<Fn>&>
+void go(const GoOptions& options, Fn&& fn, const std::source_location& site = std::source_location::current()) {
+  using F = std::decay_t<Fn>;
+  void* place = nullptr;
+  if constexpr (sizeof(F) <= detail::kMaxInlineClosure && alignof(F) <= 16) {
+    G* g = detail::new_g(options, sizeof(F), site, &place);
+    if constexpr (std::is_nothrow_constructible_v<F, Fn>) {
+      ::new (place) F(std::forward<Fn>(fn));
+    } else {
+      try {
+        ::new (place) F(std::forward<Fn>(fn));
+      } catch (...) {
+        detail::abandon_g(g);
+        throw;
+      }
+    }
+    detail::start_g(g, &detail::closure_entry<F>);
+  } else {
+    auto box = std::make_unique<F>(std::forward<Fn>(fn));
+    G* g = detail::new_g(options, sizeof(F*), site, &place);
+    *static_cast<F**>(place) = box.release();
+    detail::start_g(g, &detail::boxed_entry<F>);
+  }
+}
+
+template <class Fn>
+  requires std::is_invocable_v<std::decay_t<Fn>&>
+void go(Fn&& fn, const std::source_location& site = std::source_location::current()) {
+  go(GoOptions{}, std::forward<Fn>(fn), site);
+}
+
+/// Lets others run: the goroutine goes to the tail of its P's queue.
+void gosched();
+
+/// Ends the current goroutine after running the destructors on its stack. On the main goroutine run() then waits for
+/// the others as long as any is left.
+///
+/// It unwinds by an exception of a private type: a `catch (...)` on the way must rethrow.
+[[noreturn]] void goexit();
+
+/// Parks the goroutine for at least `d`; returns at once for d <= 0.
+void sleep(Duration d);
+
+/// The id of the calling goroutine (1 is the main one), or 0 outside any. For logs; never reused within a run.
+[[nodiscard]] std::uint64_t goroutine_id() noexcept;
+
+}  // namespace heddle

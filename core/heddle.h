@@ -1,0 +1,13 @@
+// Everything of heddle's core: <heddle/heddle.h>.
+#pragma once
+
+#include <heddle/core/chan.h>
+#include <heddle/core/clock.h>
+#include <heddle/core/dump.h>
+#include <heddle/core/error.h>
+#include <heddle/core/go.h>
+#include <heddle/core/mutex.h>
+#include <heddle/core/panic.h>
+#include <heddle/core/run.h>
+#include <heddle/core/select.h>
+#include <heddle/core/wait_group.h>

@@ -1,0 +1,28 @@
+// The switch between stacks, and the first frame of a new one.
+//
+// heddle_switch saves the callee-saved integer registers and the return address on the current stack, stores the stack
+// pointer, and continues on the other stack. Everything else is the caller's to save by the ABI, so the compiler has done it.
+// Not saved: MXCSR and the x87 control word (FPCR on arm64). Both are "callee-saved" control state by the ABI, and saving
+// them costs as much as the rest of the switch; so the rounding mode and the exception masks are the thread's, and a
+// goroutine that changes them must restore them before it parks.
+//
+// Saved frame, growing down (x86-64):        (aarch64)
+//     return address          <- top            x29 x30
+//     rbp rbx r12 r13 r14 r15 <- saved sp       x19..x28, d8..d15   <- saved sp
+#pragma once
+
+#include <cstddef>
+
+extern "C" {
+/// Saves this context through `save`, continues the one at `to`; `arg` is what that one's heddle_switch returns.
+void* heddle_switch(void** save, void* to, void* arg) noexcept;
+/// Where a new stack starts; calls the function in its frame with the argument in its frame. Bottom of every traceback.
+void heddle_entry() noexcept;
+}
+
+namespace heddle {
+
+/// Builds the first frame below `top` (16-byte aligned) so that switching to the result calls fn(arg), which never returns.
+void* make_context(std::byte* top, void (*fn)(void*), void* arg) noexcept;
+
+}  // namespace heddle

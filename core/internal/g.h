@@ -1,0 +1,118 @@
+// G: one goroutine. It lives at the top of its own stack slot, so making one costs no allocation, and a stale pointer
+// finds a recycled G, never foreign memory.
+//
+// Slot, low to high:   guard | unused stack ... frames | closure | G | colour pad (so that slots differ in cache sets)
+//
+//   kIdle --start_g--> kRunnable --execute--> kRunning --park--> kWaiting --ready--> kRunnable
+//                                             kRunning --yield--> kRunnable
+//                                             kRunning --exit--> kDead --free list--> kIdle
+//
+// I1. A G is on at most one queue (`link`), and only while kRunnable or free.
+// I2. `sp` is valid exactly while the G is not kRunning; it is written by the M that leaves the G, before anything that
+//     lets another M see the G runnable (the queues' release stores, or the commit of its park).
+// I3. Identity (id, name, site, creator) changes only while kIdle; the dump reads it at any time, hence relaxed atomics:
+//     a line of a dump may mix two tenants of one slot, and nothing else depends on it.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include <heddle/core/go.h>
+#include <heddle/core/park.h>
+
+namespace heddle {
+
+struct M;
+
+enum class GStatus : std::uint8_t { kIdle, kRunnable, kRunning, kWaiting, kDead };
+
+/// What the C++ runtime keeps per thread about exceptions in flight; ours travels with the G.
+/// Source: Itanium C++ ABI, 2.2.2 (__cxa_eh_globals).
+struct EhGlobals {
+  void* caught = nullptr;
+  unsigned int uncaught = 0;
+  [[nodiscard]] bool any() const noexcept { return caught != nullptr || uncaught != 0; }
+};
+
+struct alignas(64) G {
+  // Touched by every switch and queue: one cache line.
+  void* sp = nullptr;
+  G* link = nullptr;
+  M* m = nullptr;  // while kRunning
+  void (*entry)(void*) = nullptr;
+  void* closure = nullptr;
+  void (*on_park)(void*) = nullptr;
+  void* on_park_arg = nullptr;
+  std::atomic<GStatus> status{GStatus::kIdle};  // written by whoever owns the G in that state
+  std::atomic<WaitReason> wait_reason{WaitReason::kNone};
+  StackSize stack_class = StackSize::kDefault;
+  bool guarded = true;  // false: no guard page could be had, the canary is checked at park
+
+  EhGlobals eh;
+  std::byte* stack_lo = nullptr;  // lowest usable byte, above the guard
+  std::byte* stack_hi = nullptr;  // the G itself
+
+  // Identity; see I3.
+  std::atomic<std::uint64_t> id{0};
+  std::atomic<std::uint64_t> creator{0};
+  std::atomic<const char*> name{nullptr};
+  std::atomic<const char*> site_file{nullptr};
+  std::atomic<const char*> site_function{nullptr};
+  std::atomic<std::uint32_t> site_line{0};
+
+  // Sanitizers' idea of this stack; unused elsewhere.
+  void* fake_stack = nullptr;
+  void* tsan_fiber = nullptr;
+};
+
+/// Intrusive LIFO or FIFO of Gs through `link`.
+class GQueue {
+ public:
+  void push_back(G* g) noexcept {
+    g->link = nullptr;
+    if (tail_ != nullptr) {
+      tail_->link = g;
+    } else {
+      head_ = g;
+    }
+    tail_ = g;
+    ++size_;
+  }
+  void push_front(G* g) noexcept {
+    g->link = head_;
+    head_ = g;
+    if (tail_ == nullptr) tail_ = g;
+    ++size_;
+  }
+  [[nodiscard]] G* pop_front() noexcept {
+    G* g = head_;
+    if (g == nullptr) return nullptr;
+    head_ = g->link;
+    if (head_ == nullptr) tail_ = nullptr;
+    g->link = nullptr;
+    --size_;
+    return g;
+  }
+  /// Moves all of `other` behind ours.
+  void append(GQueue& other) noexcept {
+    if (other.head_ == nullptr) return;
+    if (tail_ != nullptr) {
+      tail_->link = other.head_;
+    } else {
+      head_ = other.head_;
+    }
+    tail_ = other.tail_;
+    size_ += other.size_;
+    other = GQueue();
+  }
+  [[nodiscard]] std::uint32_t size() const noexcept { return size_; }
+  [[nodiscard]] bool empty() const noexcept { return head_ == nullptr; }
+
+ private:
+  G* head_ = nullptr;
+  G* tail_ = nullptr;
+  std::uint32_t size_ = 0;
+};
+
+}  // namespace heddle

@@ -1,0 +1,54 @@
+// P: the right to run Gs, and what running needs. An M that holds a P owns it alone; other Ms reach only what says so.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include <heddle/core/internal/g.h>
+#include <heddle/core/internal/runq.h>
+#include <heddle/core/internal/stack.h>
+#include <heddle/core/internal/timers.h>
+
+namespace heddle {
+
+enum class PStatus : std::uint8_t { kIdle, kRunning, kStopped };
+
+/// A counter with one writer (the holder of the P) and readers who want a glance: no locked instruction.
+class OwnedCounter {
+ public:
+  // relaxed, both: a statistic; the P changes hands through the idle mask, which orders the writers.
+  void add(std::uint64_t n = 1) noexcept { v_.store(v_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t get() const noexcept { return v_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> v_{0};
+};
+
+struct alignas(128) P {
+  // Constant while the scheduler runs.
+  int index = 0;
+  M* home = nullptr;  // the worker that this P returns to whenever it is free: its connections are on that M's ring
+
+  // Owned by the holder.
+  std::uint32_t tick = 0;            // one per G run; every 61st looks at the global queue first
+  std::uint32_t next_streak = 0;     // Gs taken from runnext in a row: they share one turn
+  std::uint64_t last_poll = 0;       // coarse ticks of the last reap
+  std::uint64_t rng = 0;
+  std::uint64_t next_id = 0;         // goroutine ids come in batches
+  std::uint64_t end_id = 0;
+  GQueue free_gs[kStackClasses];     // dead Gs with their stacks, hottest first
+
+  // Owner writes, others glance.
+  OwnedCounter schedtick;            // Gs run
+  OwnedCounter steals;               // Gs got from other Ps
+  OwnedCounter started, ended;       // goroutines; their sums over all Ps tell how many live (run.cc)
+  std::atomic<bool> tend_due{false};  // sysmon: a G ran long, look at timers and poller before the next one
+  std::atomic<PStatus> status{PStatus::kIdle};
+  std::atomic<M*> m{nullptr};        // the holder
+
+  // Shared by their own rules.
+  Runq<G> runq;
+  Timers timers;
+};
+
+}  // namespace heddle

@@ -1,0 +1,125 @@
+// A goroutine leaves its M and comes back: park, ready, gosched, sleep. The contract is in core/park.h.
+#include <heddle/core/park.h>
+
+#include <heddle/core/check.h>
+#include <heddle/core/clock.h>
+#include <heddle/core/go.h>
+#include <heddle/core/internal/sched.h>
+
+namespace heddle {
+namespace {
+
+M* must_run_g(const char* op) noexcept {
+  M* m = current_m();
+  if (m == nullptr || m->curg == nullptr) fatal("%s outside a goroutine: call it inside heddle::run()", op);
+  return m;
+}
+
+// A hook may not park, so the M is still the same afterwards.
+void run_on_park(G* g) {
+  if (g->on_park != nullptr) [[unlikely]] g->on_park(g->on_park_arg);
+}
+
+void make_runnable(G* g) noexcept {
+  // relaxed: the G came to us through what its commit published.
+  HEDDLE_CHECK(g->status.load(std::memory_order_relaxed) == GStatus::kWaiting);
+  g->status.store(GStatus::kRunnable, std::memory_order_relaxed);  // relaxed: published by the queue
+}
+
+struct SleepTimer : TimerNode {
+  SleepTimer(G* sleeper, std::int64_t until) noexcept
+      : TimerNode([](TimerNode* t) { ready_tail(static_cast<SleepTimer*>(t)->g); }), g(sleeper), deadline(until) {}
+  G* g;
+  std::int64_t deadline;
+};
+
+}  // namespace
+
+void park(ParkCommit commit, void* arg, WaitReason reason) {
+  M* m = must_run_g("park");
+  G* g = m->curg;
+  run_on_park(g);
+  g->wait_reason.store(reason, std::memory_order_relaxed);  // relaxed: for reports
+  m->leave = Leave::kPark;
+  m->commit = commit;
+  m->commit_arg = arg;
+  leave_g(m, g);
+}
+
+void park_unlock(RawMutex& mutex, WaitReason reason) {
+  park(
+      [](G*, void* arg) {
+        static_cast<RawMutex*>(arg)->unlock();
+        return true;
+      },
+      &mutex, reason);
+}
+
+void ready(G* g) {
+  make_runnable(g);
+  M* m = current_m();
+  if (m != nullptr && m->p != nullptr) [[likely]] {
+    if (runq_put_next(m->p, g) && sched.nprocs > 1) wake_p();
+    return;
+  }
+  sched.globq.push(g);
+  wake_p();
+}
+
+void ready_tail(G* g) {
+  make_runnable(g);
+  M* m = current_m();
+  if (m != nullptr && m->p != nullptr) [[likely]] {
+    runq_put(m->p, g);
+    // On the scheduler's side whoever reaps a batch wakes once for all of it.
+    if (m->curg != nullptr && sched.nprocs > 1) wake_p();
+    return;
+  }
+  sched.globq.push(g);
+  wake_p();
+}
+
+G* current_g() noexcept {
+  M* m = current_m();
+  return m == nullptr ? nullptr : m->curg;
+}
+
+G* must_current_g(const char* op) noexcept { return must_run_g(op)->curg; }
+
+void set_on_park(void (*hook)(void*), void* arg) noexcept {
+  G* g = must_run_g("set_on_park")->curg;
+  g->on_park = hook;
+  g->on_park_arg = arg;
+}
+
+void gosched() {
+  M* m = must_run_g("gosched");
+  G* g = m->curg;
+  run_on_park(g);
+  m->leave = Leave::kYield;
+  leave_g(m, g);
+}
+
+void sleep(Duration d) {
+  if (d <= Duration::zero()) return;
+  SleepTimer timer(must_run_g("sleep")->curg, nanos_after(nanotime(), d));
+  // Armed once the G is off its stack: it may fire at once, on another M.
+  park(
+      [](G*, void* arg) {
+        auto* t = static_cast<SleepTimer*>(arg);
+        timer_start(*t, t->deadline);
+        return true;
+      },
+      &timer, WaitReason::kSleep);
+  // The node dies with this frame, and the M that fired it may not be out of Timers::run yet; but run() does not touch a
+  // node after its `fire` (timers.cc).
+}
+
+std::uint64_t goroutine_id() noexcept {
+  G* g = current_g();
+  return g == nullptr ? 0 : g->id.load(std::memory_order_relaxed);  // relaxed: our own
+}
+
+bool on_goroutine() noexcept { return current_g() != nullptr; }
+
+}  // namespace heddle

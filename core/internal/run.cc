@@ -1,0 +1,313 @@
+// run(): start and end of the scheduler.
+//
+//   the calling thread            worker threads 1..n-1           sysmon
+//   set-up, Ps and Ms  ---------> start, make their pollers
+//   its own poller
+//   wait until all are up ------> wait likewise
+//   main goroutine, schedule      schedule                        watch
+//   main ends: stopping = true, wake everybody
+//   stop sysmon
+//   all have left their loops: a barrier, for until then a running goroutine may use any poller
+//   every M destroys its poller on its own thread; threads end
+//   report and take back the goroutines left behind
+#include <heddle/core/run.h>
+
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <cxxabi.h>
+#include <string>
+#include <vector>
+
+#include <heddle/core/check.h>
+#include <heddle/core/internal/run_state.h>
+#include <heddle/core/internal/sanitizer.h>
+#include <heddle/core/internal/sched.h>
+#include <heddle/core/sema.h>
+
+namespace heddle {
+
+constinit RunState run_state;
+
+namespace {
+
+// A counter that threads wait on to reach a value: the two meeting points of a run.
+class Meeting {
+ public:
+  void reset() noexcept { here_.store(0, std::memory_order_relaxed); }  // relaxed: before the threads exist
+  void arrive_and_wait(std::uint32_t all) noexcept {
+    // acq_rel: what each did before arriving is seen by all that leave; pairs with itself and the load below.
+    std::uint32_t here = here_.fetch_add(1, std::memory_order_acq_rel) + 1;
+    if (here == all) ::syscall(SYS_futex, &here_, FUTEX_WAKE_PRIVATE, INT32_MAX, nullptr, nullptr, 0);
+    while (here < all) {
+      ::syscall(SYS_futex, &here_, FUTEX_WAIT_PRIVATE, here, nullptr, nullptr, 0);
+      here = here_.load(std::memory_order_acquire);
+    }
+  }
+
+ private:
+  std::atomic<std::uint32_t> here_{0};
+};
+
+Meeting all_up;
+Meeting all_idle;
+PollerKind poller_kind = PollerKind::kAuto;
+
+PollerKind wanted_poller(PollerKind option) {
+  if (option != PollerKind::kAuto) return option;
+  const char* env = std::getenv("HEDDLE_POLLER");
+  if (env == nullptr || *env == '\0' || std::strcmp(env, "auto") == 0) return PollerKind::kAuto;
+  if (std::strcmp(env, "io_uring") == 0) return PollerKind::kIoUring;
+  if (std::strcmp(env, "epoll") == 0) return PollerKind::kEpoll;
+  std::fprintf(stderr, "heddle: HEDDLE_POLLER=%s is not one of auto, io_uring, epoll\n", env);
+  std::exit(2);
+}
+
+int wanted_procs(int option) {
+  int n = option;
+  if (n <= 0) {
+    if (const char* env = std::getenv("HEDDLE_PROCS"); env != nullptr && *env != '\0') {
+      char* end = nullptr;
+      const long v = std::strtol(env, &end, 10);
+      if (*end != '\0' || v < 1) {
+        std::fprintf(stderr, "heddle: HEDDLE_PROCS=%s is not a positive number\n", env);
+        std::exit(2);
+      }
+      n = static_cast<int>(v < kMaxProcs ? v : kMaxProcs);
+    } else {
+      n = available_procs();
+    }
+  }
+  return n < kMaxProcs ? n : kMaxProcs;
+}
+
+// HEDDLE_DEBUG=schedtrace=1000,scheddetail=1
+void read_debug_env() {
+  sched.schedtrace_ms = 0;
+  sched.scheddetail = false;
+  const char* env = std::getenv("HEDDLE_DEBUG");
+  if (env == nullptr) return;
+  std::string text = env;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t comma = std::min(text.find(',', at), text.size());
+    const std::string item = text.substr(at, comma - at);
+    at = comma + 1;
+    if (item.starts_with("schedtrace=")) {
+      sched.schedtrace_ms = std::atoi(item.c_str() + 11);
+    } else if (item.starts_with("scheddetail=")) {
+      sched.scheddetail = std::atoi(item.c_str() + 12) != 0;
+    } else if (!item.empty()) {
+      std::fprintf(stderr, "heddle: HEDDLE_DEBUG: unknown setting '%s' ignored\n", item.c_str());
+    }
+  }
+}
+
+void choose_poller(PollerKind option) {
+  const PollerKind wanted = wanted_poller(option);
+  if (poller_probe == nullptr) {
+    poller_kind = wanted;
+    return;
+  }
+  const char* reason = nullptr;
+  poller_kind = poller_probe(wanted, &reason);
+  if (wanted != PollerKind::kAuto && poller_kind != wanted) {
+    std::fprintf(stderr, "heddle: the poller asked for cannot be had here: %s\n", reason == nullptr ? "?" : reason);
+    std::exit(1);
+  }
+}
+
+void start_thread_of(M* m) {
+  m->thread = pthread_self();
+  m->eh = reinterpret_cast<EhGlobals*>(abi::__cxa_get_globals());
+  m->g0_fiber = sanitizer::current_fiber();
+  pthread_attr_t attr;
+  if (pthread_getattr_np(m->thread, &attr) == 0) {
+    void* lo = nullptr;
+    pthread_attr_getstack(&attr, &lo, &m->g0_stack_size);
+    m->g0_stack_lo = lo;
+    pthread_attr_destroy(&attr);
+  }
+  set_current_m(m);
+  m->poller = poller_factory != nullptr ? poller_factory(m->index, poller_kind) : make_sleep_poller();
+}
+
+void end_thread_of(M* m) {
+  all_idle.arrive_and_wait(static_cast<std::uint32_t>(sched.nprocs));
+  m->poller.reset();
+  set_current_m(nullptr);
+}
+
+void* worker_thread(void* arg) {
+  auto* m = static_cast<M*>(arg);
+  void* signal_stack = make_signal_stack();
+  start_thread_of(m);
+  char name[16];
+  std::snprintf(name, sizeof name, "heddle-m%d", m->index);
+  pthread_setname_np(m->thread, name);
+  all_up.arrive_and_wait(static_cast<std::uint32_t>(sched.nprocs));
+  schedule_loop(m);
+  end_thread_of(m);
+  drop_signal_stack(signal_stack);
+  return nullptr;
+}
+
+void set_up(const RunOptions& options) {
+  sched.nprocs = wanted_procs(options.procs);
+  sched.seed = options.seed;
+  sched.start_time = nanotime();
+  sched.stopping.store(false, std::memory_order_relaxed);  // relaxed: the threads start after this
+  sched.spinning.store(0, std::memory_order_relaxed);
+  sched.next_id.store(1, std::memory_order_relaxed);
+  run_state.main_left.store(false, std::memory_order_relaxed);
+  all_up.reset();
+  all_idle.reset();
+  read_debug_env();
+  choose_poller(options.poller);
+  sched.ps = new P[static_cast<std::size_t>(sched.nprocs)];
+  sched.ms = new M[static_cast<std::size_t>(sched.nprocs)];
+  for (int i = 0; i < sched.nprocs; ++i) {
+    P& p = sched.ps[i];
+    M& m = sched.ms[i];
+    p.index = m.index = i;
+    p.home = &m;
+    m.home = &p;
+    // Any odd number will do; a seed makes a single-P schedule reproducible.
+    p.rng = (sched.seed != 0 ? sched.seed : static_cast<std::uint64_t>(nanotime())) * 0x9E37'79B9'7F4A'7C15ULL +
+            static_cast<std::uint64_t>(2 * i + 1);
+    if (p.rng == 0) p.rng = 1;
+    if (i > 0) sched.idle.put(i);
+  }
+}
+
+void start_workers() {
+  for (int i = 1; i < sched.nprocs; ++i) {
+    M& m = sched.ms[i];
+    const int err = pthread_create(&m.thread, nullptr, worker_thread, &m);
+    if (err != 0) fatal("cannot start worker thread %d of %d: %s", i, sched.nprocs, std::strerror(err));
+  }
+}
+
+struct LeftBehind {
+  std::vector<G*> gs;
+};
+
+void take_back_stacks() {
+  LeftBehind left;
+  stack_arena().for_each(
+      [](void* arg, G* g) {
+        const GStatus s = g->status.load(std::memory_order_relaxed);  // relaxed: all threads are joined
+        if (s == GStatus::kRunnable || s == GStatus::kWaiting) static_cast<LeftBehind*>(arg)->gs.push_back(g);
+      },
+      &left);
+  constexpr std::size_t kMost = 20;
+  if (!left.gs.empty()) {
+    std::fprintf(stderr, "heddle: run() ended with %zu goroutine%s left behind\n", left.gs.size(),
+                 left.gs.size() == 1 ? "" : "s");
+  }
+  for (std::size_t i = 0; i < left.gs.size(); ++i) {
+    G* g = left.gs[i];
+    const GStatus s = g->status.load(std::memory_order_relaxed);  // relaxed: as above
+    if (i < kMost) {
+      std::fprintf(stderr, "  goroutine %llu [%s], created at %s:%u\n",
+                   static_cast<unsigned long long>(g->id.load(std::memory_order_relaxed)),
+                   s == GStatus::kRunnable ? "runnable" : to_string(g->wait_reason.load(std::memory_order_relaxed)),
+                   g->site_file.load(std::memory_order_relaxed), g->site_line.load(std::memory_order_relaxed));
+    } else if (i == kMost) {
+      std::fprintf(stderr, "  and %zu more\n", left.gs.size() - kMost);
+    }
+    sanitizer::unpoison_stack(g->stack_lo, static_cast<std::size_t>(g->stack_hi - g->stack_lo));
+    sanitizer::destroy_fiber(g->tsan_fiber);
+    g->tsan_fiber = nullptr;
+    g->eh = EhGlobals{};
+    g->on_park = nullptr;
+    g->status.store(GStatus::kDead, std::memory_order_relaxed);  // relaxed: as above
+    GQueue one;
+    one.push_back(g);
+    stack_arena().give(g->stack_class, one);
+  }
+}
+
+void tear_down() {
+  GQueue rest;
+  sched.globq.pop(UINT32_MAX, rest);  // runnable Gs left behind are found in the arena
+  for (int i = 0; i < sched.nprocs; ++i) {
+    static_cast<void>(sched.idle.try_take(i));
+    for (int c = 0; c < kStackClasses; ++c) stack_arena().give(static_cast<StackSize>(c), sched.ps[i].free_gs[c]);
+  }
+  Sema::forget_waiters();  // they stand on the stacks that are taken back next
+  take_back_stacks();
+  delete[] sched.ps;
+  delete[] sched.ms;
+  sched.ps = nullptr;
+  sched.ms = nullptr;
+  sched.nprocs = 0;
+  sched.poller_name = "";
+}
+
+}  // namespace
+
+bool RunState::all_ended() noexcept {
+  // Ended first: then equality means that at the moment of the first sum nobody was alive to start another.
+  std::uint64_t ended = 0;
+  std::uint64_t started = 0;
+  for (int i = 0; i < sched.nprocs; ++i) ended += sched.ps[i].ended.get();
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // the two sums in this order
+  for (int i = 0; i < sched.nprocs; ++i) started += sched.ps[i].started.get();
+  return ended == started;
+}
+
+void RunState::stop() noexcept {
+  // release: all that the main goroutine did is before every M's return from its loop; pairs with find_runnable().
+  sched.stopping.store(true, std::memory_order_release);
+  for (int i = 0; i < sched.nprocs; ++i) sched.ms[i].poller->wake();
+}
+
+namespace detail {
+
+void run_main(void (*entry)(void*), void* arg, const RunOptions& options, const std::source_location& site) {
+  if (current_m() != nullptr) fatal("heddle::run() called inside heddle::run()");
+  if (sched.running.exchange(true)) fatal("heddle::run() is already under way on another thread");
+  install_signal_handlers();
+  install_terminate_handler();
+  set_up(options);
+  void* signal_stack = make_signal_stack();
+  M* m = &sched.ms[0];
+  start_workers();
+  start_thread_of(m);
+  sched.poller_name = m->poller->name();
+  all_up.arrive_and_wait(static_cast<std::uint32_t>(sched.nprocs));
+  acquire_p(m, &sched.ps[0]);
+
+  void* place = nullptr;
+  struct Main {
+    void (*entry)(void*);
+    void* arg;
+  };
+  G* g = new_g(GoOptions{.name = "main", .stack = StackSize::kLarge}, sizeof(Main), site, &place);
+  ::new (place) Main{entry, arg};
+  run_state.main_g = g;
+  start_g(g, [](void* p) {
+    auto* main = static_cast<Main*>(p);
+    main->entry(main->arg);
+  });
+  sysmon_start();
+  schedule_loop(m);
+  sysmon_stop();  // before any poller goes: it wakes Ms through them, and the others wait for us at the barrier
+  end_thread_of(m);
+  for (int i = 1; i < sched.nprocs; ++i) pthread_join(sched.ms[i].thread, nullptr);
+  drop_signal_stack(signal_stack);
+  tear_down();
+  sched.running.store(false);
+}
+
+}  // namespace detail
+
+int procs() noexcept { return sched.nprocs; }
+const char* poller_name() noexcept { return sched.poller_name; }
+
+}  // namespace heddle

@@ -1,0 +1,333 @@
+// The schedule loop: an M seeks a G, runs it, and does what the G asked for when it left.
+//
+//   find_runnable, in this order (DESIGN.md 3):
+//     every 61st G     the global queue, or two Gs that feed each other could hide it for ever
+//     runnext, ring    our own
+//     timers           ours, if due
+//     global queue     a fair share
+//     the poller       without waiting
+//     stealing         rounds over all Ps; the last also takes timers that are late and runnext
+//     stop_m           gives up the P, looks once more, sleeps in the poller
+//
+// I1. While an M is out of local work for less than a system call's time it makes none: the poller is asked first whether
+//     a reap can pay.
+// I2. Gs that feed each other through runnext share one turn of kNextStreak runs; then the ring has its turn. So a
+//     ping-pong pair cannot starve the rest.
+// I3. A P that is never out of work still polls and runs its timers every kTendEvery, or after the G that runs then.
+#include <heddle/core/internal/sched.h>
+
+#if defined(__x86_64__)
+#include <x86intrin.h>
+#endif
+
+#include <algorithm>
+#include <numeric>
+
+#include <heddle/core/check.h>
+#include <heddle/core/clock.h>
+#include <heddle/core/internal/context.h>
+#include <heddle/core/internal/sanitizer.h>
+
+namespace heddle {
+
+constinit Sched sched;
+
+namespace {
+
+constexpr std::uint32_t kGlobalEvery = 61;  // Go's: prime, so that it falls out of step with users' periods
+constexpr std::uint32_t kNextStreak = 256;  // some 10-20 us of the shortest possible Gs
+constexpr std::int64_t kTendEvery = 100'000;  // ns
+constexpr std::uint32_t kWakeDepth = 2;  // Gs that a reap must leave over to be worth another M's wake (5-8 us)
+
+thread_local M* tls_m = nullptr;
+
+// Ticks of a clock that costs a few ns, for "has kTendEvery passed?" only.
+[[nodiscard]] std::uint64_t coarse_ticks() noexcept {
+#if defined(__x86_64__)
+  return __rdtsc();
+#elif defined(__aarch64__)
+  std::uint64_t v;
+  asm volatile("mrs %0, cntvct_el0" : "=r"(v));
+  return v;
+#endif
+}
+
+// kTendEvery in those ticks. x86: at 2 GHz; a faster clock only means that we look a little more often. arm64: 25 MHz to
+// 1 GHz; at the lowest this is 4 ms, at the highest 100 us.
+constexpr std::uint64_t kTendTicks =
+#if defined(__x86_64__)
+    200'000;
+#else
+    100'000;
+#endif
+
+// Fires what is due; wakes another M if that left more than this one can run at once.
+void run_timers(P* p) noexcept {
+  const std::int64_t next = p->timers.next();
+  if (next == kNever) return;
+  const std::int64_t now = nanotime();
+  if (next > now) return;
+  const int fired = p->timers.run(now);
+  if (fired > 0 && sched.nprocs > 1 && p->runq.size() > 1) wake_p();
+}
+
+// Lets the poller ready goroutines; wakes another M if it left more than this one can run at once.
+void poll(M* m, P* p) {
+  const int events = m->poller->reap();
+  p->last_poll = coarse_ticks();
+  if (events > 0 && sched.nprocs > 1 && p->runq.size() > kWakeDepth) wake_p();
+}
+
+// A poller without descriptors may still have been asked for something (pending).
+bool worth_polling(const M* m) noexcept { return m->poller->in_use() || m->poller->pending(); }
+
+// Every few Gs, and when sysmon says that one of them took long: what must not wait until the queue is empty (I3).
+void tend(M* m, P* p) {
+  const std::uint64_t ticks = coarse_ticks();
+  // relaxed: a hint; to see it a G later does no harm.
+  const bool due = p->tend_due.load(std::memory_order_relaxed);
+  if (ticks - p->last_poll < kTendTicks && !due && sched.seed == 0) return;
+  if (due) p->tend_due.store(false, std::memory_order_relaxed);  // relaxed: as above
+  p->last_poll = ticks;
+  run_timers(p);
+  if (worth_polling(m)) poll(m, p);
+}
+
+G* pick(P* p) noexcept {
+  if (p->next_streak < kNextStreak) [[likely]] {
+    if (G* g = p->runq.take_next(); g != nullptr) {
+      ++p->next_streak;
+      return g;
+    }
+    p->next_streak = 0;
+    return p->runq.pop();
+  }
+  p->next_streak = 0;  // keeps I2
+  if (G* g = p->runq.pop(); g != nullptr) return g;
+  return p->runq.take_next();
+}
+
+// Tests: a seed permutes what runs next, reproducibly on one P.
+G* pick_seeded(P* p) noexcept {
+  if (next_random(p) % 4 != 0) {
+    if (G* next = p->runq.take_next(); next != nullptr) runq_put(p, next);
+  }
+  const std::uint32_t size = p->runq.size();
+  if (size > 1) {
+    for (std::uint64_t turns = next_random(p) % size; turns > 0; --turns) {
+      if (G* g = p->runq.pop(); g != nullptr) runq_put(p, g);
+    }
+  }
+  if (G* g = p->runq.pop(); g != nullptr) return g;
+  return p->runq.take_next();
+}
+
+G* pick_any(P* p) noexcept { return sched.seed == 0 ? pick(p) : pick_seeded(p); }
+
+// Takes up to `most` from the global queue: one to run, the others to the ring.
+G* globq_get(P* p, std::uint32_t most) noexcept {
+  const std::uint32_t size = sched.globq.size();
+  if (size == 0) return nullptr;
+  const auto share = size / static_cast<std::uint32_t>(sched.nprocs) + 1;
+  GQueue batch;
+  sched.globq.pop(std::min({most, share, Runq<G>::kCapacity / 2}), batch);
+  G* first = batch.pop_front();
+  while (G* g = batch.pop_front()) runq_put(p, g);
+  return first;
+}
+
+void relax_for_a_moment() noexcept {
+  // Some 2 us: longer than it takes a G that has readied another to park (a channel operation is ~50 ns).
+  for (int i = 0; i < 64; ++i) {
+#if defined(__x86_64__)
+    _mm_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+  }
+}
+
+// The last resort: a G that `victim`'s M readied and has not come to run yet. Taking it from a G about to park would only
+// move it between caches, so look twice.
+G* steal_next(P* p, P* victim) noexcept {
+  if (!victim->runq.has_next()) return nullptr;
+  const std::uint64_t tick = victim->schedtick.get();
+  relax_for_a_moment();
+  if (victim->schedtick.get() != tick) return nullptr;
+  return victim->runq.steal_into(p->runq, true);
+}
+
+G* steal_round(P* p, bool last) noexcept {
+  const auto n = static_cast<std::uint32_t>(sched.nprocs);
+  // A random start and a step coprime to n visit every P once.
+  const auto start = static_cast<std::uint32_t>(next_random(p) % n);
+  std::uint32_t step = static_cast<std::uint32_t>(next_random(p) % n) | 1U;
+  while (std::gcd(step, n) != 1) ++step;
+  for (std::uint32_t i = 0, at = start; i < n; ++i, at = (at + step) % n) {
+    P* victim = &sched.ps[at];
+    if (victim == p) continue;
+    if (last && victim->timers.next() != kNever) {
+      const std::int64_t now = nanotime();
+      if (victim->timers.next() <= now && victim->timers.run(now) > 0) {
+        if (G* g = pick_any(p); g != nullptr) return g;
+      }
+    }
+    G* g = victim->runq.steal_into(p->runq, false);
+    if (g == nullptr && last) g = steal_next(p, victim);
+    if (g != nullptr) {
+      p->steals.add();
+      return g;
+    }
+  }
+  return nullptr;
+}
+
+G* steal(M* m, P* p) noexcept {
+  // At most half as many seekers as workers: more of them find nothing more, and take the CPU from those who work.
+  if (!m->spinning) {
+    const int busy = sched.nprocs - sched.idle.count();
+    if (2 * sched.spinning.load(std::memory_order_relaxed) >= busy) return nullptr;  // relaxed: a throttle
+    become_spinning(m);
+  }
+  // On few cores a spinner costs the core that the load generator and the kernel's softirq want (runtime-facts G).
+  const int rounds = sched.nprocs <= 4 ? 2 : 4;
+  for (int i = 0; i < rounds; ++i) {
+    if (G* g = steal_round(p, i == rounds - 1); g != nullptr) return g;
+  }
+  return nullptr;
+}
+
+// Saves the exception state and goes over to `g`; returns when a G leaves this M.
+HEDDLE_SWITCHES_STACKS void enter_g(M* m, G* g) noexcept {
+  if (g->eh.any()) {
+    *m->eh = g->eh;
+    g->eh = EhGlobals{};
+  }
+  sanitizer::start_switch(&m->g0_fake_stack, g->stack_lo, static_cast<std::size_t>(g->stack_hi - g->stack_lo),
+                          g->tsan_fiber);
+  heddle_switch(&m->g0_sp, g->sp, nullptr);
+  sanitizer::finish_switch(m->g0_fake_stack);
+}
+
+// Does what `g` asked for. Returns true if it stays on this M.
+bool settle(M* m, G* g) noexcept {
+  if (!g->guarded) [[unlikely]] StackArena::check_canary(g);
+  switch (m->leave) {
+    case Leave::kPark:
+      // relaxed: whoever readies the G got it through what commit publishes.
+      g->status.store(GStatus::kWaiting, std::memory_order_relaxed);
+      return m->commit != nullptr && !m->commit(g, m->commit_arg);
+    case Leave::kYield:
+      g->status.store(GStatus::kRunnable, std::memory_order_relaxed);  // relaxed: published by the queue
+      runq_put(m->p, g);
+      return false;
+    case Leave::kExit:
+      free_g(m->p, g);
+      return false;
+  }
+  return false;
+}
+
+}  // namespace
+
+[[gnu::noinline]] M* current_m() noexcept {
+  asm volatile("");
+  return tls_m;
+}
+
+[[gnu::noinline]] void set_current_m(M* m) noexcept {
+  asm volatile("");
+  tls_m = m;
+}
+
+M* current_m_or_die(const char* op) noexcept {
+  M* m = current_m();
+  if (m == nullptr || m->p == nullptr) fatal("%s needs a goroutine: call it inside heddle::run()", op);
+  return m;
+}
+
+std::uint64_t next_random(P* p) noexcept {
+  // xorshift64*; Marsaglia 2003, Vigna 2016.
+  std::uint64_t x = p->rng;
+  x ^= x >> 12;
+  x ^= x << 25;
+  x ^= x >> 27;
+  p->rng = x;
+  return (x * 0x2545'F491'4F6C'DD1DULL) >> 16;
+}
+
+void runq_put(P* p, G* g) noexcept {
+  while (!p->runq.push(g)) {
+    G* half[Runq<G>::kCapacity / 2];
+    if (!p->runq.take_half(half)) continue;  // thieves made room
+    GQueue batch;
+    for (G* h : half) batch.push_back(h);
+    sched.globq.push_all(batch);
+  }
+}
+
+bool runq_put_next(P* p, G* g) noexcept {
+  G* displaced = p->runq.set_next(g);
+  if (displaced == nullptr) return false;
+  runq_put(p, displaced);
+  return true;
+}
+
+HEDDLE_SWITCHES_STACKS void leave_g(M* m, G* g) noexcept {
+  if (m->eh->any()) {
+    g->eh = *m->eh;
+    *m->eh = EhGlobals{};
+  }
+  const bool ends = m->leave == Leave::kExit;
+  sanitizer::start_switch(ends ? nullptr : &g->fake_stack, m->g0_stack_lo, m->g0_stack_size, m->g0_fiber);
+  heddle_switch(&g->sp, m->g0_sp, nullptr);
+  sanitizer::finish_switch(g->fake_stack);
+}
+
+void schedule_loop(M* m) {
+  while (G* g = find_runnable(m)) {
+    if (m->spinning) reset_spinning(m);
+    bool stays = true;
+    while (stays) {
+      g->m = m;
+      m->curg = g;
+      m->curg_seen.store(g, std::memory_order_relaxed);           // relaxed: for reports
+      g->status.store(GStatus::kRunning, std::memory_order_relaxed);  // relaxed: the G is ours
+      m->p->schedtick.add();
+      enter_g(m, g);
+      m->curg = nullptr;
+      stays = settle(m, g);
+    }
+    m->curg_seen.store(nullptr, std::memory_order_relaxed);  // relaxed: for reports
+  }
+}
+
+G* find_runnable(M* m) {
+  for (;;) {
+    // acquire: pairs with the release in stop_scheduler(); all that main did is before it.
+    if (sched.stopping.load(std::memory_order_acquire)) return nullptr;
+    P* p = m->p;
+    if (p != nullptr) {
+      const std::uint32_t tick = ++p->tick;
+      // relaxed: as in tend().
+      if (tick % 4 == 0 || p->tend_due.load(std::memory_order_relaxed)) tend(m, p);
+      if (tick % kGlobalEvery == 0) {
+        if (G* g = globq_get(p, 1); g != nullptr) return g;
+      }
+      if (G* g = pick_any(p); g != nullptr) return g;
+      run_timers(p);
+      if (G* g = pick_any(p); g != nullptr) return g;
+      if (G* g = globq_get(p, Runq<G>::kCapacity); g != nullptr) return g;
+      if (worth_polling(m)) {
+        poll(m, p);
+        if (G* g = pick_any(p); g != nullptr) return g;
+      }
+      if (sched.nprocs > 1) {
+        if (G* g = steal(m, p); g != nullptr) return g;
+      }
+    }
+    if (!stop_m(m)) return nullptr;
+  }
+}
+
+}  // namespace heddle

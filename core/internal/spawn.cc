@@ -1,0 +1,124 @@
+// A goroutine's birth and end.
+//
+// Birth comes in two steps, because moving a closure is user code and may throw: new_g takes a G and says where on its own
+// stack the closure shall be built, start_g makes it runnable. Neither calls malloc.
+#include <heddle/core/check.h>
+#include <heddle/core/go.h>
+#include <heddle/core/internal/context.h>
+#include <heddle/core/internal/sanitizer.h>
+#include <heddle/core/internal/sched.h>
+#include <heddle/core/internal/run_state.h>
+
+namespace heddle {
+namespace {
+
+constexpr int kTakeBatch = 16;    // from the arena at once
+constexpr std::uint32_t kKeep = 256;  // free Gs of a class that a P keeps; half of what is above goes back
+
+// Goroutine ids are dealt to Ps in batches, so that a spawn touches no shared line.
+std::uint64_t new_id(P* p) noexcept {
+  constexpr std::uint64_t kBatch = 16;
+  if (p->next_id == p->end_id) {
+    p->next_id = sched.next_id.fetch_add(kBatch, std::memory_order_relaxed);  // relaxed: only uniqueness matters
+    p->end_id = p->next_id + kBatch;
+  }
+  return p->next_id++;
+}
+
+G* take_free(P* p, StackSize s) {
+  GQueue& free = p->free_gs[static_cast<int>(s)];
+  if (free.empty()) [[unlikely]] {
+    if (stack_arena().take(s, kTakeBatch, free) == 0) throw std::bad_alloc();
+  }
+  return free.pop_front();
+}
+
+void put_free(P* p, G* g) noexcept {
+  GQueue& free = p->free_gs[static_cast<int>(g->stack_class)];
+  free.push_front(g);
+  if (free.size() <= kKeep) [[likely]] return;
+  // The hot ones stay: they are in front.
+  GQueue keep;
+  GQueue cold;
+  for (std::uint32_t i = 0; i < kKeep / 2; ++i) keep.push_back(free.pop_front());
+  cold = free;
+  free = keep;
+  stack_arena().give(g->stack_class, cold);
+}
+
+void set_identity(G* g, P* p, G* creator, const GoOptions& options, const std::source_location& site) noexcept {
+  constexpr auto kRelaxed = std::memory_order_relaxed;  // relaxed, all: read by reports only (g.h I3)
+  g->id.store(new_id(p), kRelaxed);
+  g->creator.store(creator == nullptr ? 0 : creator->id.load(kRelaxed), kRelaxed);
+  g->name.store(options.name, kRelaxed);
+  g->site_file.store(site.file_name(), kRelaxed);
+  g->site_function.store(site.function_name(), kRelaxed);
+  g->site_line.store(site.line(), kRelaxed);
+}
+
+// Kept apart from g_main so that an exception finds no handler but GoExit's: the search then ends at the bottom of the
+// stack and std::terminate is called where the exception was thrown, with every frame still there for the report.
+[[gnu::noinline]] void run_entry(G* g) {
+  try {
+    g->entry(g->closure);
+  } catch (const GoExit&) {
+    run_state.note_goexit(g);
+  }
+}
+
+}  // namespace
+
+namespace detail {
+
+G* new_g(const GoOptions& options, std::size_t size, const std::source_location& site, void** place) {
+  M* m = current_m_or_die("go");
+  P* p = m->p;
+  G* g = take_free(p, options.stack);
+  set_identity(g, p, m->curg, options, site);
+  // The closure lies right below the G, on a 16-byte boundary.
+  *place = g->stack_hi - ((size + 15) & ~std::size_t{15});
+  g->closure = *place;
+  return g;
+}
+
+void start_g(G* g, void (*entry)(void*)) noexcept {
+  P* p = current_m()->p;
+  g->entry = entry;
+  g->sp = make_context(static_cast<std::byte*>(g->closure), &g_main, g);
+#if HEDDLE_TSAN
+  if (g->tsan_fiber == nullptr) g->tsan_fiber = sanitizer::create_fiber();
+#endif
+  g->status.store(GStatus::kRunnable, std::memory_order_relaxed);  // relaxed: published by the queue
+  p->started.add();
+  if (runq_put_next(p, g) && sched.nprocs > 1) wake_p();
+}
+
+void abandon_g(G* g) noexcept { put_free(current_m()->p, g); }
+
+}  // namespace detail
+
+HEDDLE_SWITCHES_STACKS void g_main(void* arg) {
+  G* g = static_cast<G*>(arg);
+  sanitizer::finish_switch(nullptr);
+  run_entry(g);
+  M* m = current_m();
+  m->leave = Leave::kExit;
+  leave_g(m, g);
+  __builtin_unreachable();
+}
+
+void free_g(P* p, G* g) noexcept {
+  g->status.store(GStatus::kDead, std::memory_order_relaxed);  // relaxed: for reports
+  g->on_park = nullptr;
+  sanitizer::unpoison_stack(g->stack_lo, static_cast<std::size_t>(g->stack_hi - g->stack_lo));
+  put_free(p, g);
+  p->ended.add();
+  run_state.note_end(g);
+}
+
+void goexit() {
+  static_cast<void>(must_current_g("goexit"));
+  throw GoExit{};
+}
+
+}  // namespace heddle

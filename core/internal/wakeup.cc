@@ -1,0 +1,133 @@
+// How Ms go to sleep and are woken: the protocol against lost wake-ups, and the throttle against too many wakes.
+//
+// A G on a queue must be run soon if any P is idle. Waking an M costs as much as a whole HTTP request, so at most one is
+// woken at a time: a *spinning* M (it has a P, seeks work, is counted in sched.spinning) stands for all Gs queued
+// meanwhile, and when it finds one it wakes the next.
+//
+//   submitter: queue G; fence; if a P is idle and nobody spins: take the P, spinning = 1, hand it to its home M
+//   seeker:    finds G:        spinning -= 1; if it was the last: wake_p()             (reset_spinning)
+//              finds nothing:  P to the idle mask; spinning -= 1; fence; look at all queues again; sleep   (stop_m)
+//
+// I1. Nothing is lost between submitter and seeker: idle.h I1. A submitter that leaves because somebody spins is covered by
+//     that seeker: it finds the G, or looks again after its own decrement, which comes after the submitter's read.
+// I2. wake_p() that raised `spinning` and then finds no idle P lowers it and looks at the mask again: an M may have gone
+//     idle, and a submitter may have left relying on us, in between.
+// I3. A G in runnext alone wakes nobody: it runs when the current G parks. If that takes long, sysmon has it stolen.
+// I4. From the idle mask to `nextp` to `p` a P has one owner; an M that finds its home P taken waits for it in `nextp`.
+// I5. A parked M sleeps until its idle P's next timer: nobody starts timers on an idle P, so the deadline is not late.
+#include <heddle/core/check.h>
+#include <heddle/core/clock.h>
+#include <heddle/core/internal/sched.h>
+
+namespace heddle {
+namespace {
+
+// A2 of idle.h: any G that an idle P could run.
+bool work_anywhere() noexcept {
+  if (sched.globq.size() != 0) return true;
+  for (int i = 0; i < sched.nprocs; ++i) {
+    if (sched.ps[i].runq.size() != 0) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+void acquire_p(M* m, P* p) noexcept {
+  m->p = p;
+  p->m.store(m, std::memory_order_relaxed);                     // relaxed: for reports
+  p->status.store(PStatus::kRunning, std::memory_order_relaxed);  // relaxed: for reports
+}
+
+P* release_p(M* m) noexcept {
+  P* p = m->p;
+  m->p = nullptr;
+  p->m.store(nullptr, std::memory_order_relaxed);            // relaxed: for reports
+  p->status.store(PStatus::kIdle, std::memory_order_relaxed);  // relaxed: for reports
+  return p;
+}
+
+void become_spinning(M* m) noexcept {
+  m->spinning = true;
+  m->spinning_seen.store(true, std::memory_order_relaxed);  // relaxed: for reports
+  sched.spinning.fetch_add(1, std::memory_order_seq_cst);   // seq_cst: one order with the mask (I1)
+}
+
+void reset_spinning(M* m) noexcept {
+  m->spinning = false;
+  m->spinning_seen.store(false, std::memory_order_relaxed);  // relaxed: for reports
+  // seq_cst: one order with the mask (I1). There may be more where this one's work came from.
+  if (sched.spinning.fetch_sub(1, std::memory_order_seq_cst) == 1) wake_p();
+}
+
+void wake_p() noexcept {
+  // seq_cst fence: between the caller's store of a G to a queue (S1) and our read of the mask (S2); pairs with the fence in
+  // stop_m(), between its store of the bit (A1) and its read of the queues (A2).
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  while (sched.idle.any()) {
+    int nobody = 0;
+    // seq_cst: one order with the mask (I1).
+    if (sched.spinning.load(std::memory_order_seq_cst) != 0 ||
+        !sched.spinning.compare_exchange_strong(nobody, 1, std::memory_order_seq_cst)) {
+      return;
+    }
+    const int index = sched.idle.take_any();
+    if (index >= 0) {
+      start_m(&sched.ps[index], true);
+      return;
+    }
+    sched.spinning.fetch_sub(1, std::memory_order_seq_cst);  // seq_cst: I2
+  }
+}
+
+void start_m(P* p, bool spinning) noexcept {
+  M* m = p->home;
+  m->spinning = spinning;  // the M is parked and has no P: its `spinning` is ours until nextp is stored
+  m->spinning_seen.store(spinning, std::memory_order_relaxed);  // relaxed: for reports
+  // release: gives the P and all that its last holder wrote to the M; pairs with the acquire in stop_m().
+  m->nextp.store(p, std::memory_order_release);
+  m->poller->wake();
+}
+
+bool stop_m(M* m) {
+  if (m->p != nullptr) {
+    P* p = release_p(m);
+    const bool spun = m->spinning;
+    m->spinning = false;  // before put: from there on a waker may set it for us (start_m)
+    m->spinning_seen.store(false, std::memory_order_relaxed);  // relaxed: for reports
+    sched.idle.put(p->index);
+    if (spun) sched.spinning.fetch_sub(1, std::memory_order_seq_cst);  // seq_cst: after put, before the second look (I1)
+    std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with the fence in wake_p()
+    // If the P is gone a submitter took it for us, and it is on its way in nextp (I4).
+    if (sched.nprocs > 1 && work_anywhere() && sched.idle.try_take(p->index)) {
+      acquire_p(m, p);
+      become_spinning(m);
+      return true;
+    }
+    if (sched.nprocs == 1 && sched.globq.size() != 0 && sched.idle.try_take(p->index)) {
+      acquire_p(m, p);  // from a foreign thread
+      return true;
+    }
+  }
+  m->parked_seen.store(true, std::memory_order_relaxed);  // relaxed: for reports
+  P* got = nullptr;
+  for (;;) {
+    // acquire: pairs with the release in start_m().
+    got = m->nextp.exchange(nullptr, std::memory_order_acquire);
+    // acquire: as in find_runnable().
+    if (got != nullptr || sched.stopping.load(std::memory_order_acquire)) break;
+    m->poller->wait(m->home->timers.next());
+    if (m->nextp.load(std::memory_order_relaxed) != nullptr) continue;  // relaxed: the exchange above acquires
+    if (sched.idle.try_take(m->home->index)) {
+      got = m->home;
+      break;
+    }
+  }
+  m->parked_seen.store(false, std::memory_order_relaxed);  // relaxed: for reports
+  if (got == nullptr) return false;
+  acquire_p(m, got);
+  sysmon_kick();
+  return true;
+}
+
+}  // namespace heddle

@@ -1,0 +1,106 @@
+#include <heddle/core/mutex.h>
+
+#include <heddle/core/check.h>
+#include <heddle/core/clock.h>
+#include <heddle/core/go.h>
+#include <heddle/core/internal/sched.h>
+
+namespace heddle {
+namespace {
+
+constexpr std::int64_t kStarvesAfter = 1'000'000;  // ns; Go's starvationThresholdNs
+constexpr int kSpins = 4;                          // Go's active_spin, and its 30 pauses for each
+constexpr int kPauses = 30;
+
+// A spin pays if the holder is at work on another P and will be done soon, and nobody else needs this one.
+bool spin_can_pay() noexcept {
+  if (sched.nprocs <= 1) return false;
+  M* m = current_m();
+  if (m == nullptr || m->p == nullptr || m->p->runq.size() != 0) return false;
+  // relaxed: a guess.
+  return sched.nprocs - sched.idle.count() - sched.spinning.load(std::memory_order_relaxed) > 1;
+}
+
+void pause_for_a_while() noexcept {
+  for (int i = 0; i < kPauses; ++i) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+  }
+}
+
+}  // namespace
+
+// Spins while the lock is held in normal mode. Refreshes *old; returns true if we have set `woken` (so that unlock() wakes
+// nobody beside us), or had before.
+bool Mutex::spin(std::uint32_t* old, bool awake) noexcept {
+  for (int i = 0; i < kSpins && (*old & (kLocked | kStarving)) == kLocked && spin_can_pay(); ++i) {
+    // relaxed, both: `woken` is a request to the next unlock(), it publishes nothing.
+    if (!awake && (*old & kWoken) == 0 && *old >= kWaiter &&
+        state_.compare_exchange_strong(*old, *old | kWoken, std::memory_order_relaxed, std::memory_order_relaxed)) {
+      awake = true;
+    }
+    pause_for_a_while();
+    *old = state_.load(std::memory_order_relaxed);  // relaxed: a hint for the next CAS
+  }
+  return awake;
+}
+
+void Mutex::lock_slow() {
+  std::int64_t waiting_since = 0;
+  bool starving = false;
+  bool awake = false;                                          // `woken` is ours to clear
+  std::uint32_t old = state_.load(std::memory_order_relaxed);  // relaxed: the CAS below decides
+  for (;;) {
+    awake = spin(&old, awake);
+    std::uint32_t next = old;
+    if ((old & kStarving) == 0) next |= kLocked;  // a starving lock is not ours to take
+    if ((old & (kLocked | kStarving)) != 0) next += kWaiter;
+    if (starving && (old & kLocked) != 0) next |= kStarving;  // of a lock that is free nobody need starve
+    if (awake) {
+      HEDDLE_CHECK((old & kWoken) != 0);
+      next &= ~kWoken;
+    }
+    // acquire: if this takes the lock, as in lock(). relaxed on failure: we only try again.
+    if (!state_.compare_exchange_strong(old, next, std::memory_order_acquire, std::memory_order_relaxed)) continue;
+    if ((old & (kLocked | kStarving)) == 0) return;
+
+    const bool waited_before = waiting_since != 0;
+    if (!waited_before) waiting_since = nanotime();
+    sema_.acquire(WaitReason::kMutexLock, waited_before);  // keeps I4
+    starving = starving || nanotime() - waiting_since > kStarvesAfter;
+    old = state_.load(std::memory_order_relaxed);  // relaxed: as above
+    if ((old & kStarving) != 0) break;
+    awake = true;
+  }
+
+  // The lock was left to us: neither locked nor woken, and we still count as a waiter.
+  HEDDLE_CHECK((old & (kLocked | kWoken)) == 0 && old >= kWaiter);
+  std::uint32_t change = kLocked - kWaiter;  // modulo 2^32
+  if (!starving || old / kWaiter == 1) change -= kStarving;
+  // acquire: as in lock().
+  state_.fetch_add(change, std::memory_order_acquire);
+}
+
+void Mutex::unlock_slow(std::uint32_t now) {
+  if (((now + kLocked) & kLocked) == 0) fatal("Mutex: unlock of unlocked mutex");
+  if ((now & kStarving) != 0) {
+    sema_.release();
+    // The lock is the waiter's now: it should run at once. Our own slice would only be spent in front of it.
+    if (current_g() != nullptr) gosched();
+    return;
+  }
+  // While there are waiters, and nobody else sees to them (I3): wake one.
+  while (now >= kWaiter && (now & (kLocked | kWoken | kStarving)) == 0) {
+    // relaxed, both: fetch_sub in unlock() was the release; an RMW chain carries it to the next holder's acquire.
+    if (state_.compare_exchange_weak(now, (now - kWaiter) | kWoken, std::memory_order_relaxed,
+                                     std::memory_order_relaxed)) {
+      sema_.release();
+      return;
+    }
+  }
+}
+
+}  // namespace heddle

@@ -1,0 +1,74 @@
+// Mutex: a lock that parks the goroutine, not the thread. Go's algorithm (src/sync/mutex.go).
+//
+//   state:   | waiters: 29 bits | starving: 1 | woken: 1 | locked: 1 |
+//
+//   normal     unlock() frees the lock and wakes the first waiter, which then competes with newcomers. They usually win,
+//              being on a CPU already: that is what makes it fast (no switch per hand-over).
+//   starving   a waiter that has lost for 1 ms sets it. unlock() leaves the lock to the first waiter outright, newcomers
+//              queue up behind. Left by a waiter that is the last one or waited for less than 1 ms.
+//
+// I1. `locked` clear and nobody starving: whoever sets `locked` by CAS has the lock.
+// I2. `woken` means that somebody awake competes already; so unlock() wakes at most one waiter at a time.
+// I3. Every unlock() that finds waiters, and neither a holder nor somebody woken, wakes one. So a waiter is never left
+//     asleep beside a free lock: who takes the lock meanwhile will unlock it, who is woken will look.
+// I4. Waiters stand in line; one that lost its competition goes back to the front. After 1 ms it is served by I1's
+//     exception, so the wait is bounded by the line and the holders' own times.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include <heddle/core/sema.h>
+
+namespace heddle {
+
+/// Mutual exclusion between goroutines. Works with std::lock_guard, std::unique_lock and std::scoped_lock.
+///
+/// Not recursive. It has no owner: one goroutine may lock it and another unlock it, and the holder may park.
+/// Threads:  goroutines. A foreign thread may use it as long as it finds the lock free; else it dies with a message.
+/// Lifetime: may be destroyed as soon as nobody holds it or waits for it, also by who has just got it.
+class Mutex {
+ public:
+  constexpr Mutex() noexcept = default;
+  Mutex(const Mutex&) = delete;
+  Mutex& operator=(const Mutex&) = delete;
+
+  /// Locks; parks while another holds it (and spins for some microseconds before that, if other Ps are at work).
+  void lock() {
+    std::uint32_t free = 0;
+    // acquire: sees all that the last holder wrote; pairs with the release in unlock().
+    if (!state_.compare_exchange_strong(free, kLocked, std::memory_order_acquire, std::memory_order_relaxed))
+      lock_slow();
+  }
+
+  /// Locks if that is possible at once. Never parks.
+  [[nodiscard]] bool try_lock() noexcept {
+    // relaxed: only a hint; the CAS decides.
+    std::uint32_t old = state_.load(std::memory_order_relaxed);
+    return (old & (kLocked | kStarving)) == 0 &&
+           // acquire: as in lock().
+           state_.compare_exchange_strong(old, old | kLocked, std::memory_order_acquire, std::memory_order_relaxed);
+  }
+
+  /// Unlocks, and sees to it that a waiter gets its chance. Dies with a message if it is not locked.
+  void unlock() {
+    // release: publishes the section to the next holder; pairs with the acquires in lock().
+    const std::uint32_t old = state_.fetch_sub(kLocked, std::memory_order_release);
+    if (old != kLocked) unlock_slow(old - kLocked);
+  }
+
+ private:
+  static constexpr std::uint32_t kLocked = 1;
+  static constexpr std::uint32_t kWoken = 2;
+  static constexpr std::uint32_t kStarving = 4;
+  static constexpr std::uint32_t kWaiter = 8;  // one of them
+
+  void lock_slow();
+  void unlock_slow(std::uint32_t now);
+  bool spin(std::uint32_t* old, bool awake) noexcept;
+
+  std::atomic<std::uint32_t> state_{0};
+  Sema sema_;
+};
+
+}  // namespace heddle

@@ -1,0 +1,26 @@
+#include <heddle/core/poller.h>
+
+#include <heddle/core/internal/sched.h>
+
+namespace heddle {
+
+constinit PollerFactory poller_factory = nullptr;
+constinit PollerProbe poller_probe = nullptr;
+
+void set_poller_factory(PollerFactory factory, PollerProbe probe) noexcept {
+  poller_factory = factory;
+  poller_probe = probe;
+}
+
+Poller* current_poller() noexcept {
+  M* m = current_m();
+  return m == nullptr ? nullptr : m->poller.get();
+}
+
+Poller* poller_of(int index) noexcept {
+  return index >= 0 && index < sched.nprocs ? sched.ms[index].poller.get() : nullptr;
+}
+
+int worker_count() noexcept { return sched.nprocs; }
+
+}  // namespace heddle

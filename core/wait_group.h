@@ -1,0 +1,89 @@
+// WaitGroup: waits until a number of goroutines have finished.
+//
+//   state:   | counter: 32 bits, signed | waiters: 32 bits |
+//
+// I1. Both halves change by one atomic operation together: so add() and wait() agree on who came first. A waiter has
+//     counted itself while the counter was above 0; the add() that brings it to 0 sees all of them, and wakes them.
+// I2. That add() sets the state to 0 before it wakes: from then on the group may be used again. Whoever changes the state
+//     meanwhile (an add() that races with the waiters of the last round) breaks the contract, and is told so.
+// I3. An add() that sees no waiters touches the group no more; nor one that has released its last waiter (sema.h I2). So
+//     the group may die as soon as all wait() calls have returned.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <source_location>
+#include <type_traits>
+#include <utility>
+
+#include <heddle/core/go.h>
+#include <heddle/core/sema.h>
+
+namespace heddle {
+
+/// Counts goroutines under way, and lets others wait until there are none.
+///
+/// Memory:   what a goroutine did before its done() is seen by whoever wait() has let through.
+/// Threads:  add and done anywhere, wait on goroutines. An add() that starts a new round (from counter 0) must come after
+///           all wait() calls of the last round returned, and one from 0 upward not at the same time as wait().
+/// Lifetime: may be destroyed when all wait() calls have returned.
+class WaitGroup {
+ public:
+  constexpr WaitGroup() noexcept = default;
+  WaitGroup(const WaitGroup&) = delete;
+  WaitGroup& operator=(const WaitGroup&) = delete;
+
+  /// Counts `n` more (or fewer). Dies with a message if the counter goes below 0.
+  void add(std::int32_t n) noexcept {
+    const auto delta = static_cast<std::uint64_t>(static_cast<std::int64_t>(n)) << 32;
+    // acq_rel: release publishes the caller's work, acquire collects the others' for the waiters that we may wake, and for
+    // wait()'s look, which reads the end of this chain.
+    const std::uint64_t now = state_.fetch_add(delta, std::memory_order_acq_rel) + delta;
+    // Counter above 0 and no waiter: nothing to do. The only case on a hot path.
+    if (static_cast<std::int64_t>(now) < 0 || static_cast<std::uint32_t>(now) != 0) add_slow(now, n);
+  }
+
+  /// One has finished.
+  void done() noexcept { add(-1); }
+
+  /// Parks until the counter is 0; returns at once if it is.
+  void wait() {
+    // acquire: pairs with the release in add().
+    if (counter(state_.load(std::memory_order_acquire)) != 0) wait_slow();
+  }
+
+  /// Runs `fn()` on a new goroutine and counts it until it ends, by return or by goexit().
+  ///
+  /// Errors: as heddle::go; then nothing is counted.
+  template <class Fn>
+  requires std::is_invocable_v < std::decay_t<Fn>
+  & > void go(Fn&& fn, const std::source_location& site = std::source_location::current()) {
+    struct Counted {
+      WaitGroup* group;  // null: moved from, or never started
+      explicit Counted(WaitGroup* g) noexcept : group(g) { group->add(1); }
+      Counted(Counted&& other) noexcept : group(std::exchange(other.group, nullptr)) {}
+      ~Counted() {
+        if (group != nullptr) group->done();
+      }
+    };
+    // Declared in this order, the closure dies before done(): what it owns is gone when wait() returns.
+    struct Body {
+      Counted counted;
+      std::decay_t<Fn> fn;
+      void operator()() { fn(); }
+    };
+    heddle::go(Body{Counted(this), std::forward<Fn>(fn)}, site);
+  }
+
+ private:
+  [[nodiscard]] static std::int32_t counter(std::uint64_t state) noexcept {
+    return static_cast<std::int32_t>(state >> 32);
+  }
+  void add_slow(std::uint64_t now, std::int32_t n) noexcept;
+  void wait_slow();
+
+  std::atomic<std::uint64_t> state_{0};
+  Sema sema_;
+};
+
+}  // namespace heddle
