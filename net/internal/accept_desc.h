@@ -1,0 +1,52 @@
+// AcceptDesc: a listening socket that makes streams. Accepts on its home, deals connections out to all homes.
+//
+//     accepting --out of descriptors or memory--> resting (50 ms, by the wheel) --> accepting
+//         '-- close(): accept called off, the kernel's queue emptied, close(2) --> finished: close() returns
+//
+// I1. A connection that was dealt and not adopted yet holds the listener; so close(), which waits for the finish, returns
+//     when no on_accept is running or to come.
+// I2. Out of descriptors (EMFILE, ENFILE) or memory (ENOBUFS, ENOMEM) is no reason to drop the listener, nor to spin: the
+//     kernel keeps the queue and we rest. What failed about one connection (ECONNABORTED …) concerns that one only.
+// I3. Connections that the kernel had completed when close() was called are still accepted and served: their clients may
+//     have sent a request.
+//
+// Dealing: the home with the fewest streams, the first in turn among equals. The counts are hints, updated at the deal.
+#pragma once
+
+#include <heddle/net/internal/poll_desc.h>
+#include <heddle/net/internal/wheel.h>
+
+namespace heddle::net {
+
+class StreamAcceptor;
+
+/// What an errno of accept(2) asks for.
+enum class AcceptVerdict : std::uint8_t { kGoOn, kDrained, kRest };
+[[nodiscard]] AcceptVerdict accept_verdict(int error) noexcept;
+
+struct AcceptDesc final : PollDesc, WheelEntry {
+  AcceptDesc() noexcept;
+
+  /// Makes a fresh slot the listener of `new_fd`, homed at `owner`.
+  std::uint32_t open_acceptor(int new_fd, StreamAcceptor& stream_acceptor, NetPoller& owner) noexcept;
+
+  // --- the home, on the scheduler's side ---
+
+  /// Accepts what is there, at most `most` connections. False if the budget ended it: there may be more.
+  bool accept_some(int most) noexcept;
+
+  /// A connection the kernel gave us: makes a stream of it, at some home.
+  void deal(int new_fd) noexcept;
+
+  /// Accepting failed for want of resources: rest for a while.
+  void rest() noexcept;
+
+  StreamAcceptor* acceptor = nullptr;  // constant while open
+  bool resting = false;                // the home's
+  bool readable = false;               // the home's: an edge has come and the queue is not known to be empty (epoll)
+  int turn = 0;                        // the home's: where dealing starts to look
+};
+
+[[nodiscard]] Slab<AcceptDesc>& acceptor_slab() noexcept;
+
+}  // namespace heddle::net

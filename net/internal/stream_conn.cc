@@ -1,0 +1,122 @@
+// The Stream calls of a connection over a socket. Reading is the back ends'; adopting and ending are net_poller.cc's.
+#include <heddle/net/internal/stream_conn.h>
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+
+#include <heddle/net/address.h>
+#include <heddle/net/internal/net_poller.h>
+#include <heddle/net/internal/sys.h>
+
+namespace heddle::net {
+
+StreamConn::StreamConn() noexcept
+    : PollDesc(DescKind::kStream), WheelEntry([](WheelEntry* entry) {
+        auto* self = static_cast<StreamConn*>(entry);
+        if (!self->lock.closing()) self->sink->on_timer();
+      }) {}
+
+void StreamConn::open_stream(int new_fd, AcceptDesc& from_listener, NetPoller& owner) noexcept {
+  // relaxed: the slot is ours alone; open() and then the inbox (or nothing, at home) publish it.
+  deadline.store(kNever, std::memory_order_relaxed);
+  wants_data.store(true, std::memory_order_relaxed);
+  ended = readable = false;
+  sink = nullptr;
+  listener = &from_listener;
+  open(new_fd);
+  home.store(&owner, std::memory_order_seq_cst);
+}
+
+Result<std::size_t> StreamConn::try_writev(std::span<const iovec> iov) {
+  switch (lock.enter(lock.generation(), FdUse::kWrite)) {
+    case FdEnter::kClosed:
+      return std::unexpected(Error{Code::kClosed, 0, "write"});
+    case FdEnter::kBusy:
+      fatal("fd %d: two writers on one stream", fd);
+    case FdEnter::kInside:
+      break;
+  }
+  constexpr int kFlags = MSG_DONTWAIT | MSG_NOSIGNAL;
+  ssize_t n = 0;
+  do {
+    if (iov.size() == 1) {
+      n = sys().send(fd, iov[0].iov_base, iov[0].iov_len, kFlags);
+    } else {
+      msghdr msg{};
+      msg.msg_iov = const_cast<iovec*>(iov.data());  // sendmsg(2) does not write to it
+      msg.msg_iovlen = std::min<std::size_t>(iov.size(), IOV_MAX);
+      n = sys().sendmsg(fd, &msg, kFlags);
+    }
+  } while (n == -EINTR);
+  leave(FdUse::kWrite);
+  if (n < 0) return std::unexpected(Error::from_errno(static_cast<int>(-n), "write"));
+  return static_cast<std::size_t>(n);
+}
+
+Result<void> StreamConn::wait_writable(TimePoint until) {
+  switch (lock.enter(lock.generation(), FdUse::kWrite)) {
+    case FdEnter::kClosed:
+      return std::unexpected(Error{Code::kClosed, 0, "write"});
+    case FdEnter::kBusy:
+      fatal("fd %d: two writers on one stream", fd);
+    case FdEnter::kInside:
+      break;
+  }
+  const WaitResult result = wait_until(Mode::kWrite, to_nanos(until), WaitReason::kIoWait);
+  leave(FdUse::kWrite);
+  if (result.status != WaitStatus::kReady) return std::unexpected(to_error(result, "write"));
+  return {};
+}
+
+void StreamConn::pause() {
+  // relaxed: the flag is a wish; the post publishes it to the home, which may act on an older one until then.
+  if (!wants_data.exchange(false, std::memory_order_relaxed)) return;
+  home.load(std::memory_order_relaxed)->post(*this, kReqVisit);
+}
+
+void StreamConn::resume() {
+  if (wants_data.exchange(true, std::memory_order_relaxed)) return;  // as in pause()
+  home.load(std::memory_order_relaxed)->post(*this, kReqVisit);
+}
+
+void StreamConn::set_timer(std::int64_t when) {
+  if (WheelEntry::set(when)) home.load(std::memory_order_relaxed)->post(*this, kReqTimer);
+}
+
+void StreamConn::shutdown_write() {
+  if (lock.enter(lock.generation(), FdUse::kOther) != FdEnter::kInside) return;
+  // The result says nothing new: ENOTCONN means that the peer has gone, and reading reports that.
+  static_cast<void>(sys().shutdown(fd, SHUT_WR));
+  leave(FdUse::kOther);
+}
+
+void StreamConn::close() {
+  if (!PollDesc::close(lock.generation())) fatal("fd %d: a stream was closed twice", fd);
+}
+
+std::string StreamConn::peer_address() const {
+  auto* self = const_cast<StreamConn*>(this);
+  if (self->lock.enter(lock.generation(), FdUse::kOther) != FdEnter::kInside) return {};
+  sockaddr_storage storage{};
+  socklen_t length = sizeof storage;
+  const int status = sys().getpeername(fd, reinterpret_cast<sockaddr*>(&storage), &length);
+  self->leave(FdUse::kOther);
+  if (status < 0) return {};  // ENOTCONN: reset meanwhile
+  return Address::from(reinterpret_cast<const sockaddr*>(&storage), length).to_string();
+}
+
+void StreamConn::deliver_end(Error reason) noexcept {
+  if (ended) return;
+  ended = true;
+  if (!lock.closing()) sink->on_end(reason);
+}
+
+Slab<StreamConn>& stream_slab() noexcept {
+  static constinit Slab<StreamConn> slab;
+  return slab;
+}
+
+}  // namespace heddle::net

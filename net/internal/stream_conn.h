@@ -1,0 +1,64 @@
+// StreamConn: a Stream (stream.h) over a socket. A slot with a sink, no stack, and no buffer.
+//
+// The home reads and calls the sink; any goroutine writes, by its own system calls (a send from another M costs the same,
+// and the answer needs no trip). What goroutines ask of the reading side are flags and a post to the home.
+//
+//     dealt --adopt: on_accept--> open --close(), any thread--> closing --ended, last one left--> finished: on_closed
+//               '-- no sink: refused ------------------------------^
+//
+//     reading: wants_data (anybody, atomic) is the wish; what is armed follows it at the home's next visit.
+//     ended:   on_end was called; nothing is read any more. The stream stays open until close().
+//
+// I1. All calls of the sink are made by the home on the scheduler's side, each after a look at closing: so after close()
+//     none begins (a look and a close() that meet count as "one may be running").
+// I2. on_closed comes from finish(), which needs the closer's hold dropped by the home: so not before close() has posted
+//     it, its last act.
+#pragma once
+
+#include <heddle/net/internal/poll_desc.h>
+#include <heddle/net/internal/wheel.h>
+#include <heddle/net/stream.h>
+
+namespace heddle::net {
+
+struct AcceptDesc;
+
+struct StreamConn final : PollDesc, WheelEntry, Stream {
+  StreamConn() noexcept;
+
+  // Stream.
+  Result<std::size_t> try_writev(std::span<const iovec> iov) override;
+  Result<void> wait_writable(TimePoint deadline) override;
+  void pause() override;
+  void resume() override;
+  void set_timer(std::int64_t when) override;
+  void shutdown_write() override;
+  void close() override;
+  std::string peer_address() const override;
+
+  // --- the home, on the scheduler's side ---
+
+  /// Makes a fresh slot a stream of `new_fd`, to be adopted by `owner`.
+  void open_stream(int new_fd, AcceptDesc& from_listener, NetPoller& owner) noexcept;
+
+  /// True if the back end should read: wanted, not ended, not closing.
+  [[nodiscard]] bool reads() const noexcept {
+    return !ended && wants_data.load(std::memory_order_relaxed) && !lock.closing();  // relaxed: a post follows a change
+  }
+  void deliver(std::span<const std::byte> bytes) noexcept {
+    if (!lock.closing()) sink->on_data(bytes);
+  }
+  void deliver_end(Error reason) noexcept;
+
+  StreamSink* sink = nullptr;            // by adopt(), then constant
+  AcceptDesc* listener = nullptr;        // until adopted; holds it
+  std::atomic<bool> wants_data{true};    // pause() and resume(), anybody
+  bool ended = false;                    // the home's
+  bool readable = false;                 // the home's: an edge has come and the socket is not known to be empty (epoll)
+};
+
+static_assert(sizeof(StreamConn) <= 256, "an idle connection is to cost net less than 300 bytes");
+
+[[nodiscard]] Slab<StreamConn>& stream_slab() noexcept;
+
+}  // namespace heddle::net

@@ -1,0 +1,56 @@
+// Sys: the system calls of net, behind one table, so that a test can return a short write, EAGAIN or EMFILE.
+//
+// Each entry returns the call's value, or -errno. Two reasons: errno is thread-local, and a compiler may keep its address
+// across a park, after which the goroutine stands on another thread; and a value cannot be overwritten before it is read.
+//
+// The table is the one mutable global of net besides the slabs: only tests write it, while no scheduler runs.
+#pragma once
+
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+#include <cstddef>
+
+namespace heddle::net {
+
+struct Sys {
+  ssize_t (*recv)(int fd, void* buf, std::size_t len, int flags);
+  ssize_t (*send)(int fd, const void* buf, std::size_t len, int flags);
+  ssize_t (*sendmsg)(int fd, const msghdr* msg, int flags);
+  int (*socket)(int family, int type, int protocol);
+  int (*bind)(int fd, const sockaddr* sa, socklen_t len);
+  int (*listen)(int fd, int backlog);
+  int (*accept4)(int fd, sockaddr* sa, socklen_t* len, int flags);
+  int (*connect)(int fd, const sockaddr* sa, socklen_t len);
+  int (*shutdown)(int fd, int how);
+  int (*close)(int fd);
+  int (*setsockopt)(int fd, int level, int name, const void* value, socklen_t len);
+  int (*getsockopt)(int fd, int level, int name, void* value, socklen_t* len);
+  int (*getsockname)(int fd, sockaddr* sa, socklen_t* len);
+  int (*getpeername)(int fd, sockaddr* sa, socklen_t* len);
+  int (*epoll_ctl)(int epfd, int op, int fd, epoll_event* event);
+};
+
+/// The kernel's own calls.
+extern const Sys kRealSys;
+
+namespace detail {
+extern const Sys* current_sys;
+}
+
+[[nodiscard]] inline const Sys& sys() noexcept { return *detail::current_sys; }
+
+/// Puts `table` in the place of the kernel's calls for a scope. For tests, while no scheduler runs.
+class ScopedSys {
+ public:
+  explicit ScopedSys(const Sys& table) noexcept : before_(detail::current_sys) { detail::current_sys = &table; }
+  ~ScopedSys() { detail::current_sys = before_; }
+  ScopedSys(const ScopedSys&) = delete;
+  ScopedSys& operator=(const ScopedSys&) = delete;
+
+ private:
+  const Sys* before_;
+};
+
+}  // namespace heddle::net

@@ -1,0 +1,235 @@
+// The io_uring back end's mechanics.
+#include <heddle/net/internal/uring_poller.h>
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include <heddle/core/check.h>
+#include <heddle/net/internal/accept_desc.h>
+#include <heddle/net/internal/stream_conn.h>
+#include <heddle/net/internal/sys.h>
+
+namespace heddle::net {
+namespace {
+
+constexpr int kEnd = POLLRDHUP | POLLHUP | POLLERR;
+constexpr int kDyingTurns = 100;                     // I3 of net_poller.h: what is called off ends within a turn or two;
+constexpr std::int64_t kDyingTurn = 10'000'000;      // one second in all, in ns per turn, is "the kernel is stuck"
+
+}  // namespace
+
+UringPoller::UringPoller(const UringOptions& options)
+    : ring_(options.entries, options.completions), buffers_(*ring_.raw(), options.buffers) {
+  arm_doorbell();
+}
+
+UringPoller::~UringPoller() {
+  dying_ = true;
+  if (io_uring_sqe* sqe = ring_.sqe(); sqe != nullptr) {
+    io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
+    io_uring_sqe_set_data64(sqe, kOpNone);
+  }
+  for (int turn = 0; armed_ > 0 && turn < kDyingTurns; ++turn) {
+    ring_.wait(kDyingTurn);
+    ring_.drain(INT32_MAX, [this](const io_uring_cqe& cqe) { complete(cqe); });
+  }
+  close_all();
+}
+
+int UringPoller::watch(PollDesc& pd, Mode mode) noexcept {
+  if (mode == Mode::kRead) {
+    // relaxed: set once by the one reader, read by it and by the home after its post.
+    if (pd.watched.load(std::memory_order_relaxed) != 0) return 0;
+    pd.watched.store(kOpPollIn, std::memory_order_relaxed);
+  }
+  if (here() == this) {
+    if (mode == Mode::kWrite) pd.want_out = true;
+    update(pd);
+  } else {
+    post(pd, mode == Mode::kWrite ? kReqOut : kReqVisit);
+  }
+  return 0;
+}
+
+int UringPoller::poll_events() noexcept {
+  if (!doorbell_armed_) arm_doorbell();
+  int n = 0;
+  for (int round = 0; round < kRounds; ++round) {
+    if (ring_.enter_would_pay()) {
+      ring_.enter();
+    } else if (!ring_.has_completions()) {
+      break;
+    }
+    n += ring_.drain(kBatch, [this](const io_uring_cqe& cqe) { complete(cqe); });
+    buffers_.publish();
+  }
+  return n;
+}
+
+// What should be armed for `pd` now.
+std::uint8_t UringPoller::wanted(const PollDesc& pd) noexcept {
+  if (pd.lock.closing()) return kOpNone;
+  const std::uint8_t out = pd.want_out ? kOpPollOut : kOpNone;
+  switch (pd.kind) {
+    case DescKind::kSocket:
+      return static_cast<std::uint8_t>(pd.watched.load(std::memory_order_relaxed) | out);
+    case DescKind::kStream:
+      return static_cast<std::uint8_t>((static_cast<const StreamConn&>(pd).reads() ? kOpRecv : kOpNone) | out);
+    case DescKind::kAcceptor:
+      return static_cast<const AcceptDesc&>(pd).resting ? kOpNone : kOpAccept;
+  }
+  return kOpNone;
+}
+
+void UringPoller::update(PollDesc& pd) noexcept {
+  const std::uint8_t want = wanted(pd);
+  const auto missing = static_cast<std::uint8_t>(want & ~pd.armed);
+  const auto surplus = static_cast<std::uint8_t>(pd.armed & ~want & ~pd.canceling);
+  bool done = true;
+  for (const Op op : {kOpPollIn, kOpPollOut, kOpRecv, kOpAccept}) {
+    if ((missing & op) != 0) done = arm(pd, op) && done;
+    if ((surplus & op) != 0) done = cancel(pd, op) && done;
+  }
+  if (!done) post(pd, kReqVisit);  // I2
+  if (pd.close_owed && pd.armed == 0) ended(pd);
+}
+
+bool UringPoller::arm(PollDesc& pd, Op op) noexcept {
+  io_uring_sqe* sqe = ring_.sqe();
+  if (sqe == nullptr) return false;
+  switch (op) {
+    case kOpPollIn:
+      io_uring_prep_poll_multishot(sqe, pd.fd, POLLIN | POLLRDHUP);
+      break;
+    case kOpPollOut:
+      io_uring_prep_poll_add(sqe, pd.fd, POLLOUT);
+      break;
+    case kOpRecv:
+      io_uring_prep_recv_multishot(sqe, pd.fd, nullptr, 0, 0);
+      sqe->flags |= IOSQE_BUFFER_SELECT;
+      sqe->buf_group = BufferRing::kGroup;
+      break;
+    case kOpAccept:
+      io_uring_prep_multishot_accept(sqe, pd.fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      break;
+    case kOpNone:
+    case kOpDoorbell:
+      fatal("io_uring: op %d is not armed here", op);
+  }
+  io_uring_sqe_set_data64(sqe, pd.tag(op));
+  pd.armed = static_cast<std::uint8_t>(pd.armed | op);
+  ++armed_;
+  return true;
+}
+
+bool UringPoller::cancel(PollDesc& pd, Op op) noexcept {
+  io_uring_sqe* sqe = ring_.sqe();
+  if (sqe == nullptr) return false;
+  io_uring_prep_cancel64(sqe, pd.tag(op), 0);
+  // I1: neither success nor ENOENT (it completed by itself) nor EALREADY matters; on success not even posted.
+  io_uring_sqe_set_flags(sqe, IOSQE_CQE_SKIP_SUCCESS);
+  io_uring_sqe_set_data64(sqe, kOpNone);
+  pd.canceling = static_cast<std::uint8_t>(pd.canceling | op);
+  return true;
+}
+
+void UringPoller::arm_doorbell() noexcept {
+  io_uring_sqe* sqe = ring_.sqe();
+  if (sqe == nullptr) return;  // the next poll_events() tries again; events_pending() keeps us awake until then
+  io_uring_prep_poll_multishot(sqe, doorbell_.fd(), POLLIN);
+  io_uring_sqe_set_data64(sqe, kOpDoorbell);
+  doorbell_armed_ = true;
+}
+
+void UringPoller::complete(const io_uring_cqe& cqe) noexcept {
+  const bool more = (cqe.flags & IORING_CQE_F_MORE) != 0;
+  const Op op = PollDesc::op_of(cqe.user_data);
+  if (op == kOpNone) return;  // of a cancel: I1
+  if (op == kOpDoorbell) {
+    if (!more && !dying_) {
+      // Ended by a full completion queue. Emptied before it is armed again, or old rings would end it at once.
+      std::uint64_t rings = 0;
+      static_cast<void>(::read(doorbell_.fd(), &rings, sizeof rings));
+      doorbell_armed_ = false;
+    }
+    return;
+  }
+  PollDesc& pd = *PollDesc::from_tag(cqe.user_data);
+  HEDDLE_CHECK(pd.fits(cqe.user_data) && (pd.armed & op) != 0);  // I1: no slot is recycled before its last completion
+  if (!more) {
+    pd.armed = static_cast<std::uint8_t>(pd.armed & ~op);
+    pd.canceling = static_cast<std::uint8_t>(pd.canceling & ~op);
+    --armed_;
+  }
+  switch (op) {
+    case kOpPollIn:
+      on_poll_in(pd, cqe.res, more);
+      break;
+    case kOpPollOut:
+      on_poll_out(pd);
+      break;
+    case kOpRecv:
+      on_received(static_cast<StreamConn&>(pd), cqe);
+      break;
+    case kOpAccept:
+      on_accepted(static_cast<AcceptDesc&>(pd), cqe.res);
+      break;
+    case kOpNone:
+    case kOpDoorbell:
+      break;
+  }
+  if (!more && !dying_) update(pd);
+}
+
+void UringPoller::on_poll_in(PollDesc& pd, int result, bool more) noexcept {
+  // relaxed: both are released by the notify below. An error of the poll itself (ENOMEM) sends the reader to its call.
+  if (result < 0 || (result & kEnd) != 0) pd.hung_up.store(true, std::memory_order_relaxed);
+  // Ended by a hang-up or a full queue: armed again by the next wait, not here. After a hang-up it would end at once, for
+  // ever, and no reader waits any more.
+  if (!more) pd.watched.store(kOpNone, std::memory_order_relaxed);
+  if (!dying_) pd.notify_in();
+}
+
+void UringPoller::on_poll_out(PollDesc& pd) noexcept {
+  pd.want_out = false;  // ready, failed or called off: the writer tries, and asks again
+  if (!dying_) pd.notify_out();
+}
+
+void UringPoller::on_received(StreamConn& stream, const io_uring_cqe& cqe) noexcept {
+  if ((cqe.flags & IORING_CQE_F_BUFFER) != 0) {
+    const unsigned id = cqe.flags >> IORING_CQE_BUFFER_SHIFT;
+    if (cqe.res > 0 && !dying_) stream.deliver(buffers_.bytes(id, static_cast<std::size_t>(cqe.res)));
+    buffers_.give_back(id);
+  }
+  if (cqe.res > 0 || dying_) return;
+  switch (-cqe.res) {
+    case 0:
+      stream.deliver_end({Code::kEof, 0, "read"});
+      break;
+    case ENOBUFS:    // uring_buffers.h I1: update() arms again, behind the buffers given back in this turn
+    case ECANCELED:  // called off: paused or closing
+    case EINTR:
+    case EAGAIN:
+      break;
+    default:
+      stream.deliver_end(Error::from_errno(-cqe.res, "read"));
+  }
+}
+
+void UringPoller::on_accepted(AcceptDesc& acceptor, int result) noexcept {
+  if (result >= 0) {
+    if (dying_) {
+      sys().close(result);
+    } else {
+      acceptor.deal(result);
+    }
+    return;
+  }
+  if (result == -ECANCELED || dying_) return;  // called off
+  if (accept_verdict(-result) == AcceptVerdict::kRest) acceptor.rest();
+}
+
+}  // namespace heddle::net

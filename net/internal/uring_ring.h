@@ -1,0 +1,70 @@
+// Ring: one io_uring of one worker M, and all that net knows of setting one up.
+//
+// Flags: SINGLE_ISSUER | DEFER_TASKRUN (completions are made only when this M enters the kernel for them: no interrupts,
+// and a batch at a time), TASKRUN_FLAG (so that a look at shared memory tells whether entering can pay), SUBMIT_ALL, CLAMP,
+// CQSIZE. liburing adds NO_SQARRAY where the kernel has it. All needs Linux 6.1; where that is missing, or forbidden by a
+// seccomp filter or kernel.io_uring_disabled, the answer to the trial set-up is EINVAL, ENOSYS or EPERM, and epoll serves.
+//
+// I1. Only the M that made it touches it, except for enter_would_pay(), which reads the ring's shared flags.
+// I2. A completion that does not fit the queue is kept by the kernel (FEAT_NODROP) and reported by CQ_OVERFLOW: entering
+//     brings it. EBADR, "dropped for good", is fatal: a lost terminal completion would wedge its connection.
+//
+// Not taken: liburing's calls inside signal handlers (they are not documented to bear that; what a handler will need is
+// enter and a look at the queue, which is to be written here without it).
+#pragma once
+
+#include <liburing.h>
+
+#include <cstdint>
+
+namespace heddle::net {
+
+/// What keeps this kernel from serving us, as a string literal; nullptr if nothing.
+[[nodiscard]] const char* why_no_io_uring() noexcept;
+
+class Ring {
+ public:
+  Ring(unsigned entries, unsigned completions);
+  ~Ring();
+  Ring(const Ring&) = delete;
+  Ring& operator=(const Ring&) = delete;
+
+  /// A place for a request; submits what is there if the queue is full. nullptr if the kernel takes none now: try again
+  /// after the next turn.
+  [[nodiscard]] io_uring_sqe* sqe() noexcept;
+
+  /// True if enter() has requests to hand over or completions to fetch.
+  [[nodiscard]] bool enter_would_pay() const noexcept;
+  /// True if drain() has something to take.
+  [[nodiscard]] bool has_completions() const noexcept { return io_uring_cq_ready(&ring_) != 0; }
+
+  /// Submits, and lets the kernel make completions. Never blocks.
+  void enter() noexcept;
+  /// The same, and blocks until there is a completion or `timeout` ns have passed (negative: no limit).
+  void wait(std::int64_t timeout) noexcept;
+
+  /// Calls `f(cqe)` for at most `most` completions. Returns how many.
+  template <class F>
+  int drain(int most, F f) {
+    int n = 0;
+    unsigned head = 0;
+    io_uring_cqe* cqe = nullptr;
+    io_uring_for_each_cqe(&ring_, head, cqe) {
+      if (n == most) break;
+      const io_uring_cqe copy = *cqe;
+      ++n;
+      f(copy);
+    }
+    io_uring_cq_advance(&ring_, static_cast<unsigned>(n));
+    return n;
+  }
+
+  [[nodiscard]] io_uring* raw() noexcept { return &ring_; }
+
+ private:
+  void check(int status, const char* call) noexcept;
+
+  io_uring ring_{};
+};
+
+}  // namespace heddle::net

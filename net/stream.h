@@ -1,0 +1,85 @@
+// Stream and StreamSink: a connection without a goroutine. The seam on which http (and later tls) stands.
+//
+// An idle keep-alive connection must not own a stack or a buffer. So bytes are pushed: the poller of the connection's home
+// worker reads them into memory of its own and calls the sink, which looks, copies what it wants to keep, and returns.
+// A goroutine comes in only when there is something for it to do. Tests give a sink a stream in memory.
+//
+//     scheduler's side of the home worker             any goroutine (one writer at a time)
+//     sink->on_data(bytes) …                          stream->try_writev / wait_writable
+//     sink->on_end(reason)      once                  stream->pause / resume / set_timer
+//     sink->on_timer()                                stream->shutdown_write / close
+//     sink->on_closed()         once, last
+//
+// I1. The sink's calls come one at a time, on the home worker's scheduler side, with a P: they may ready and spawn
+//     goroutines and call the stream back, but not park, block or throw.
+// I2. The bytes of on_data belong to the poller and are valid only during the call.
+// I3. After close() returns no on_data, on_end or on_timer begins any more (one may be running on the home worker at that
+//     moment); on_closed follows, when the kernel holds nothing of the connection. Only then may the sink be freed, and the
+//     stream is gone when on_closed returns.
+// I4. on_data keeps coming while a goroutine works on what came before; a sink that has enough says pause().
+#pragma once
+
+#include <sys/uio.h>
+
+#include <cstddef>
+#include <span>
+#include <string>
+
+#include <heddle/core/clock.h>
+#include <heddle/core/error.h>
+
+namespace heddle::net {
+
+/// The receiving side of a Stream; see the file's opening for threads and lifetimes.
+class StreamSink {
+ public:
+  virtual void on_data(std::span<const std::byte> bytes) = 0;
+
+  /// The peer's half ended (kEof) or the connection failed (kReset, …). Nothing more comes; writing may still work
+  /// after kEof.
+  virtual void on_end(Error reason) = 0;
+
+  /// The time of the last set_timer() has come (at most some 10 ms late). Not exact against a concurrent set_timer():
+  /// compare the clock with your own deadline.
+  virtual void on_timer() = 0;
+
+  /// The stream is closed and forgotten; the last call.
+  virtual void on_closed() = 0;
+
+ protected:
+  ~StreamSink() = default;
+};
+
+/// One connection, by whoever holds it. Made by net's stream listener or by a test.
+class Stream {
+ public:
+  /// Writes what the peer will take now. Returns the bytes written, or kWouldBlock, kReset, kClosed, …
+  /// Threads: one writer at a time, on any M. Never parks.
+  [[nodiscard]] virtual Result<std::size_t> try_writev(std::span<const iovec> iov) = 0;
+
+  /// Parks until a write may succeed, the deadline passes (kTimeout), or the stream is closed or fails.
+  [[nodiscard]] virtual Result<void> wait_writable(TimePoint deadline) = 0;
+
+  /// Stops on_data soon (what is under way may still come); a full socket then holds the peer back. Any thread.
+  virtual void pause() = 0;
+  /// Lets on_data come again. Any thread; never calls the sink before it returns unless on the home's scheduler side.
+  virtual void resume() = 0;
+
+  /// Asks for on_timer() at `when` in nanotime()'s terms (kNever: none). Later than before is a plain store.
+  virtual void set_timer(std::int64_t when) = 0;
+
+  /// Sends FIN after what was written. Any thread.
+  virtual void shutdown_write() = 0;
+
+  /// Ends the connection; on_closed() follows on the home worker, never before close() has returned. Call once, any
+  /// thread. What was written and not yet sent is still sent by the kernel, unless unread input makes it send RST.
+  virtual void close() = 0;
+
+  /// "127.0.0.1:40312"; empty if unknown.
+  [[nodiscard]] virtual std::string peer_address() const = 0;
+
+ protected:
+  ~Stream() = default;
+};
+
+}  // namespace heddle::net

@@ -1,0 +1,58 @@
+// StreamListener over an AcceptDesc: the handle that users own, while the slot is the poller's.
+#include <heddle/net/stream_listener.h>
+
+#include <cerrno>
+
+#include <heddle/core/park.h>
+#include <heddle/net/internal/accept_desc.h>
+#include <heddle/net/internal/net_poller.h>
+#include <heddle/net/internal/socket.h>
+
+namespace heddle::net {
+namespace {
+
+class SocketStreamListener final : public StreamListener {
+ public:
+  SocketStreamListener(AcceptDesc& desc, std::uint32_t generation, const Address& local) noexcept
+      : desc_(desc), generation_(generation), local_(local) {}
+
+  // Not closed: as good as can be done without parking. The acceptor must live until the port is free all the same.
+  ~SocketStreamListener() override { desc_.close(generation_); }
+
+  [[nodiscard]] Address local_address() const override { return local_; }
+
+  void close() override {
+    static_cast<void>(must_current_g("net: StreamListener::close"));
+    FinishWaiter waiter;
+    if (desc_.close(generation_, &waiter)) waiter.wait(WaitReason::kIoWait);
+  }
+
+ private:
+  AcceptDesc& desc_;  // a slot: never freed, and generation_ tells whether it is still ours
+  const std::uint32_t generation_;
+  const Address local_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<StreamListener>> StreamListener::listen(const Address& address, StreamAcceptor& acceptor,
+                                                                const StreamListenOptions& options) {
+  static_cast<void>(must_current_g("net: StreamListener::listen"));
+  Result<OwnedFd> fd = tcp_listen(address, options.backlog, options.reuse_port);
+  if (!fd) return std::unexpected(fd.error());
+  Result<Address> local = local_address_of(fd->get());
+  if (!local) return std::unexpected(local.error());
+  AcceptDesc* desc = acceptor_slab().take();
+  if (desc == nullptr) return std::unexpected(Error::from_errno(ENOMEM, "listen"));
+  NetPoller* home = NetPoller::here();
+  if (home == nullptr) home = NetPoller::at(0);
+  const std::uint32_t generation = desc->open_acceptor(fd->release(), acceptor, *home);
+  auto listener = std::make_unique<SocketStreamListener>(*desc, generation, *local);
+  if (const int error = home->watch(*desc, Mode::kRead); error != 0) {
+    listener->close();
+    return std::unexpected(Error::from_errno(error, "listen"));
+  }
+  return listener;
+}
+
+}  // namespace heddle::net

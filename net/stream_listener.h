@@ -1,0 +1,51 @@
+// StreamListener: accepts connections as Streams, without a goroutine.
+//
+// It deals connections out to the workers, so that each is homed on one poller; the acceptor is asked, on that worker's
+// scheduler side, for the sink that shall serve the connection.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include <heddle/core/error.h>
+#include <heddle/net/address.h>
+#include <heddle/net/stream.h>
+
+namespace heddle::net {
+
+/// Decides what serves a new connection.
+class StreamAcceptor {
+ public:
+  /// On the scheduler side of the stream's home worker, possibly of several workers at once. Returns the sink that serves
+  /// `stream` from now on, or nullptr to refuse: then the connection is closed at once and the stream is gone.
+  virtual StreamSink* on_accept(Stream& stream) = 0;
+
+ protected:
+  ~StreamAcceptor() = default;
+};
+
+struct StreamListenOptions {
+  int backlog = 4096;
+  bool reuse_port = false;  // SO_REUSEPORT: share the port with other sockets that set it
+};
+
+/// A listening socket that feeds a StreamAcceptor. Source: listen(2), accept4(2).
+class StreamListener {
+ public:
+  virtual ~StreamListener() = default;
+
+  /// Binds and listens on `address` (port 0: the kernel picks one). `acceptor` must outlive close().
+  /// Threads: a goroutine.
+  [[nodiscard]] static Result<std::unique_ptr<StreamListener>> listen(const Address& address, StreamAcceptor& acceptor,
+                                                                       const StreamListenOptions& options = {});
+
+  /// The address in use, with the port that the kernel picked.
+  [[nodiscard]] virtual Address local_address() const = 0;
+
+  /// Stops accepting and frees the port: parks until the kernel holds the socket no more, so the next bind() works, and
+  /// until no on_accept is running or to come. Connections already accepted live on. Idempotent.
+  virtual void close() = 0;
+};
+
+}  // namespace heddle::net
