@@ -1,0 +1,43 @@
+#include <heddle/http/header.h>
+
+#include <heddle/http/internal/chars.h>
+
+namespace heddle::http {
+
+bool equal_fold(std::string_view a, std::string_view b) noexcept {
+  if (a.size() != b.size()) return false;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    if (a[i] != b[i] && chars::lower(a[i]) != chars::lower(b[i])) return false;
+  }
+  return true;
+}
+
+bool is_token(std::string_view text) noexcept { return !text.empty() && chars::all(text, chars::kToken); }
+
+bool is_field_value(std::string_view text) noexcept {
+  return trim_blanks(text).size() == text.size() && chars::all(text, chars::kValue);
+}
+
+std::string_view trim_blanks(std::string_view text) noexcept {
+  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
+  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
+  return text;
+}
+
+std::string_view next_element(std::string_view& rest) noexcept {
+  const std::size_t comma = rest.find(',');
+  const std::string_view element = rest.substr(0, comma);
+  rest = comma == std::string_view::npos ? std::string_view() : rest.substr(comma + 1);
+  return trim_blanks(element);
+}
+
+std::optional<std::string_view> HeaderList::find(std::string_view name) const noexcept {
+  for (std::size_t i = 0; i < size_; ++i) {
+    if (refs_[i].name_size != name.size()) continue;
+    const HeaderField f = (*this)[i];
+    if (equal_fold(f.name, name)) return f.value;
+  }
+  return std::nullopt;
+}
+
+}  // namespace heddle::http

@@ -1,0 +1,466 @@
+#include <heddle/http/internal/head_parser.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <optional>
+
+#include <heddle/http/internal/chars.h>
+#include <heddle/http/internal/target.h>
+#include <heddle/http/status.h>
+
+namespace heddle::http {
+namespace {
+
+constexpr std::uint8_t kMaxBlankLines = 8;    // RFC 9112 s2.2 asks for one at least
+constexpr std::uint64_t kFramingOfAChunk = 32;  // bytes that a chunk's size line and end may take: 16 digits, 2 CR LF, slack
+
+constexpr auto kPaused = static_cast<int>(HPE_PAUSED);
+constexpr auto kStop = static_cast<int>(HPE_USER);
+
+// ---- llhttp's callbacks ----
+
+Exchange& exchange_of(llhttp_t* p) noexcept { return *static_cast<Exchange*>(p->data); }
+
+std::uint32_t offset_of(const Exchange& x, const char* at) noexcept { return static_cast<std::uint32_t>(at - x.base()); }
+
+int refuse(Exchange& x, int status) noexcept {
+  x.head.fault = static_cast<std::uint16_t>(status);
+  return kStop;
+}
+
+int on_url(llhttp_t* p, const char* at, std::size_t size) {
+  Exchange& x = exchange_of(p);
+  if (x.head.target_size == 0) x.head.target_at = offset_of(x, at);
+  x.head.target_size += static_cast<std::uint32_t>(size);
+  return x.head.target_size > x.limits->max_target ? refuse(x, kStatusUriTooLong) : 0;
+}
+
+int on_field(llhttp_t* p, const char* at, std::size_t size) {
+  Exchange& x = exchange_of(p);
+  if (x.phase == Exchange::Phase::kBody) return 0;  // a trailer: read, limited (decode_body), and forgotten
+  if (x.header_count == 0 || x.in_value) {
+    try {
+      if (!x.add_header(x.limits->max_headers)) return refuse(x, kStatusHeaderFieldsTooLarge);
+    } catch (const std::bad_alloc&) {  // not through llhttp's C frames
+      return refuse(x, kStatusServiceUnavailable);
+    }
+    x.refs[x.header_count - 1].name_at = offset_of(x, at);
+    x.in_value = false;
+  }
+  x.refs[x.header_count - 1].name_size += static_cast<std::uint32_t>(size);
+  return 0;
+}
+
+int on_value(llhttp_t* p, const char* at, std::size_t size) {
+  Exchange& x = exchange_of(p);
+  if (x.phase == Exchange::Phase::kBody) return 0;
+  HeaderList::Ref& ref = x.refs[x.header_count - 1];
+  const std::uint32_t offset = offset_of(x, at);
+  if (!x.in_value) ref.value_at = offset;
+  x.in_value = true;
+  ref.value_size = offset + static_cast<std::uint32_t>(size) - ref.value_at;
+  return 0;
+}
+
+int on_headers_complete(llhttp_t*) { return kPaused; }
+
+int on_chunk_header(llhttp_t* p) {
+  exchange_of(p).body.allowance += kFramingOfAChunk;
+  return 0;
+}
+
+int on_body(llhttp_t* p, const char* at, std::size_t size) {
+  Body& body = exchange_of(p).body;
+  std::memcpy(body.out, at, size);
+  body.out += size;
+  return 0;
+}
+
+int on_message_complete(llhttp_t* p) {
+  exchange_of(p).body.done = true;
+  return kPaused;
+}
+
+const llhttp_settings_t& settings() {
+  static const llhttp_settings_t s = [] {
+    llhttp_settings_t t;
+    llhttp_settings_init(&t);
+    t.on_url = on_url;
+    t.on_header_field = on_field;
+    t.on_header_value = on_value;
+    t.on_headers_complete = on_headers_complete;
+    t.on_chunk_header = on_chunk_header;
+    t.on_body = on_body;
+    t.on_message_complete = on_message_complete;
+    return t;
+  }();
+  return s;
+}
+
+void start_llhttp(Exchange& x) {
+  llhttp_init(&x.parser, HTTP_REQUEST, &settings());
+  x.parser.data = &x;
+  x.phase = Exchange::Phase::kHead;
+}
+
+// ---- what llhttp calls a method, as ours ----
+
+constexpr std::array<std::optional<Method>, 64> kMethods = [] {
+  std::array<std::optional<Method>, 64> t{};
+  t[HTTP_GET] = Method::kGet, t[HTTP_HEAD] = Method::kHead, t[HTTP_POST] = Method::kPost, t[HTTP_PUT] = Method::kPut;
+  t[HTTP_DELETE] = Method::kDelete, t[HTTP_PATCH] = Method::kPatch, t[HTTP_OPTIONS] = Method::kOptions;
+  t[HTTP_TRACE] = Method::kTrace, t[HTTP_CONNECT] = Method::kConnect, t[HTTP_QUERY] = Method::kQuery;
+  t[HTTP_COPY] = Method::kCopy, t[HTTP_LOCK] = Method::kLock, t[HTTP_MKCOL] = Method::kMkcol;
+  t[HTTP_MOVE] = Method::kMove, t[HTTP_PROPFIND] = Method::kPropfind, t[HTTP_PROPPATCH] = Method::kProppatch;
+  t[HTTP_SEARCH] = Method::kSearch, t[HTTP_UNLOCK] = Method::kUnlock, t[HTTP_BIND] = Method::kBind;
+  t[HTTP_REBIND] = Method::kRebind, t[HTTP_UNBIND] = Method::kUnbind, t[HTTP_ACL] = Method::kAcl;
+  t[HTTP_REPORT] = Method::kReport, t[HTTP_MKACTIVITY] = Method::kMkactivity;
+  t[HTTP_CHECKOUT] = Method::kCheckout, t[HTTP_MERGE] = Method::kMerge, t[HTTP_MSEARCH] = Method::kMsearch;
+  t[HTTP_NOTIFY] = Method::kNotify, t[HTTP_SUBSCRIBE] = Method::kSubscribe;
+  t[HTTP_UNSUBSCRIBE] = Method::kUnsubscribe, t[HTTP_PURGE] = Method::kPurge;
+  t[HTTP_MKCALENDAR] = Method::kMkcalendar, t[HTTP_LINK] = Method::kLink, t[HTTP_UNLINK] = Method::kUnlink;
+  return t;
+}();
+
+// ---- a request line that needs a second look ----
+
+HeadStatus faulty(Exchange& x, int status) noexcept {
+  x.head.fault = static_cast<std::uint16_t>(status);
+  return HeadStatus::kFaulty;
+}
+
+struct LineVerdict {
+  int status = 0;                     // 0: nothing wrong that llhttp would not know
+  std::size_t minor_at = 0;           // not 0: HTTP/1.2 or later; where the digit is
+};
+
+// `line` is the request line without its CR LF.
+LineVerdict judge_line(std::string_view line, const HeadLimits& limits) noexcept {
+  const std::size_t space = line.find(' ');
+  if (space == std::string_view::npos || !is_token(line.substr(0, space))) return {kStatusBadRequest};
+  const std::size_t last = line.rfind(' ');
+  if (last == space) return {kStatusBadRequest};  // HTTP/0.9's two words, or no target
+  const std::string_view target = line.substr(space + 1, last - space - 1);
+  const std::string_view version = line.substr(last + 1);
+  if (version.size() != 8 || version.substr(0, 5) != "HTTP/" || !chars::is(version[5], chars::kDigit) ||
+      version[6] != '.' || !chars::is(version[7], chars::kDigit)) {
+    return {kStatusBadRequest};
+  }
+  if (target.size() > limits.max_target) return {kStatusUriTooLong};
+  if (version[5] != '1') return {kStatusVersionNotSupported};
+  const std::optional<Method> method = parse_method(line.substr(0, space));
+  if (!method) return {kStatusNotImplemented};
+  Target parts;
+  if (*method != Method::kConnect && !split_target(target, *method, parts)) return {kStatusBadRequest};
+  return {0, version[7] > '1' ? last + 8 : 0};
+}
+
+// Judges the request line that llhttp, or we, did not like, as soon as its end is there.
+HeadStatus judge_bad_line(Exchange& x) {
+  // One more byte than the longest method, target and version together: a line that reaches it cannot be right.
+  const std::size_t longest = x.limits->max_target + 32;
+  const std::size_t have = x.visible - x.begin;
+  const std::size_t window = std::min({have, longest, std::size_t{x.limits->max_head}});
+  const std::string_view text(x.base(), window);
+  const std::size_t newline = text.find('\n');
+  if (newline == std::string_view::npos) {
+    if (window == have) return HeadStatus::kNeedMore;
+    return faulty(x, kStatusUriTooLong);
+  }
+  if (newline == 0 || text[newline - 1] != '\r') return faulty(x, kStatusBadRequest);
+  const LineVerdict verdict = judge_line(text.substr(0, newline - 1), *x.limits);
+  if (verdict.status != 0) return faulty(x, verdict.status);
+  if (verdict.minor_at == 0 || x.patched_minor != 0) return faulty(x, kStatusBadRequest);  // it was a field
+  // A minor version that llhttp does not know is served as 1.1, the highest we do (RFC 9110 s2.5). The bytes are our copy.
+  x.patched_minor = static_cast<std::uint8_t>(x.data[x.begin + verdict.minor_at] - '0');
+  x.data[x.begin + verdict.minor_at] = '1';
+  x.scanned = x.begin;
+  x.header_count = 0;
+  x.in_value = false;
+  x.head = Head{};
+  start_llhttp(x);
+  return HeadStatus::kComplete;  // to go on
+}
+
+// ---- a head that llhttp has accepted ----
+
+// True if [begin, …) reads METHOD SP target SP HTTP/1.x CR LF and nothing looser.
+bool is_exact_line(const Exchange& x, std::string_view method) noexcept {
+  const char* base = x.base();
+  const std::size_t after = x.head.target_at + x.head.target_size;
+  if (after + 11 > x.scanned - x.begin) return false;
+  return x.head.target_at == method.size() + 1 && std::memcmp(base, method.data(), method.size()) == 0 &&
+         base[method.size()] == ' ' && std::memcmp(base + after, " HTTP/1.", 8) == 0 && base[after + 9] == '\r' &&
+         base[after + 10] == '\n';
+}
+
+// The fields that decide framing and persistence, as the loop over the head meets them.
+struct Special {
+  int hosts = 0;
+  int lengths = 0;
+  int codings = 0;        // elements of Transfer-Encoding
+  bool has_coding = false;  // the field is there, empty or not
+  bool chunked_last = false;
+  int status = 0;         // the first thing wrong with a coding
+  bool close = false;
+  bool keep_alive = false;
+  bool expect_other = false;
+  std::uint64_t length = 0;
+};
+
+// RFC 9112 s6.1: exactly "chunked", once and last. Other codings are unknown to us: 501.
+void take_codings(Special& s, std::string_view value) noexcept {
+  s.has_coding = true;
+  std::string_view rest = value;
+  do {
+    const std::string_view coding = next_element(rest);
+    ++s.codings;
+    if (s.status != 0) continue;
+    if (s.chunked_last || !is_token(coding)) {
+      s.status = kStatusBadRequest;
+    } else if (equal_fold(coding, "chunked")) {
+      s.chunked_last = true;
+    } else {
+      s.status = kStatusNotImplemented;
+    }
+  } while (!rest.empty());
+  if (!value.empty() && value.back() == ',') s.status = kStatusBadRequest;
+}
+
+void take_connection(Special& s, std::string_view value) noexcept {
+  std::string_view rest = value;
+  do {
+    const std::string_view option = next_element(rest);
+    if (equal_fold(option, "close")) s.close = true;
+    if (equal_fold(option, "keep-alive")) s.keep_alive = true;
+  } while (!rest.empty());
+}
+
+// RFC 9112 s6.2: digits only. llhttp has seen to that, to overflow, and to there being one; a second look costs nothing.
+bool take_length(Special& s, std::string_view value) noexcept {
+  ++s.lengths;
+  if (value.empty() || value.size() > 19 || !chars::all(value, chars::kDigit)) return false;
+  s.length = 0;
+  for (char c : value) s.length = s.length * 10 + static_cast<std::uint64_t>(c - '0');
+  return s.lengths == 1;
+}
+
+// Returns the status that refuses the head, or 0.
+int take_fields(Exchange& x, Special& s) noexcept {
+  const char* base = x.base();
+  for (std::uint32_t i = 0; i < x.header_count; ++i) {
+    HeaderList::Ref& ref = x.refs[i];
+    while (ref.value_size != 0 && (base[ref.value_at + ref.value_size - 1] == ' ' ||
+                                   base[ref.value_at + ref.value_size - 1] == '\t')) {
+      --ref.value_size;  // OWS before the value llhttp has dropped, that behind it not
+    }
+    const std::string_view name(base + ref.name_at, ref.name_size);
+    const std::string_view value(base + ref.value_at, ref.value_size);
+    switch (ref.name_size) {
+      case 4:
+        if (!equal_fold(name, "host")) break;
+        ++s.hosts;
+        if (!is_host(value)) return kStatusBadRequest;
+        x.head.host_at = ref.value_at;
+        x.head.host_size = ref.value_size;
+        break;
+      case 6:
+        if (!equal_fold(name, "expect")) break;
+        if (equal_fold(value, "100-continue")) {
+          x.head.expect_continue = true;
+        } else {
+          s.expect_other = true;
+        }
+        break;
+      case 10:
+        if (equal_fold(name, "connection")) take_connection(s, value);
+        break;
+      case 14:
+        if (equal_fold(name, "content-length") && !take_length(s, value)) return kStatusBadRequest;
+        break;
+      case 17:
+        if (equal_fold(name, "transfer-encoding")) take_codings(s, value);
+        break;
+      default:
+        break;
+    }
+  }
+  return 0;
+}
+
+int take_framing(Exchange& x, const Special& s) noexcept {
+  if (s.has_coding) {
+    if (s.lengths != 0) return kStatusBadRequest;        // RFC 9112 s6.3: two readings
+    if (x.head.minor == 0) return kStatusBadRequest;     // RFC 9112 s6.1: faulty framing
+    if (s.status != 0) return s.status;
+    if (!s.chunked_last) return kStatusBadRequest;
+    x.body.kind = BodyKind::kChunked;
+    x.body.done = false;
+    return 0;
+  }
+  if (s.length > x.limits->max_body) return kStatusContentTooLarge;
+  if (s.length != 0) {
+    x.body.kind = BodyKind::kFixed;
+    x.body.left = s.length;
+    x.body.done = false;
+  }
+  return 0;
+}
+
+int check_head(Exchange& x, Method method) {
+  Special s;
+  if (const int status = take_fields(x, s); status != 0) return status;
+  // RFC 9112 s3.2.
+  if (s.hosts > 1 || (s.hosts == 0 && x.head.minor != 0)) return kStatusBadRequest;
+  if (method == Method::kConnect || method == Method::kTrace) return kStatusNotImplemented;
+
+  Target target;
+  const std::string_view text = x.text(x.head.target_at, x.head.target_size);
+  if (!split_target(text, method, target)) return kStatusBadRequest;
+  if (target.path.empty()) {
+    x.head.path_is_root = true;
+  } else {
+    x.head.path_at = offset_of(x, target.path.data());
+    x.head.path_size = static_cast<std::uint32_t>(target.path.size());
+  }
+  if (target.query.data() != nullptr) {
+    x.head.query_at = offset_of(x, target.query.data());
+    x.head.query_size = static_cast<std::uint32_t>(target.query.size());
+  }
+  if (!target.authority.empty()) {  // it beats Host (RFC 9112 s3.2.2)
+    x.head.host_at = offset_of(x, target.authority.data());
+    x.head.host_size = static_cast<std::uint32_t>(target.authority.size());
+  }
+  x.head.path_escaped = target.escaped;
+  if (target.escaped) x.path = decode_path(target.path);
+
+  if (const int status = take_framing(x, s); status != 0) return status;
+
+  // RFC 9112 s9.3. "close" wins over "keep-alive".
+  x.head.keep_alive = !s.close && (x.head.minor != 0 || s.keep_alive);
+  if (x.head.minor == 0) {
+    x.head.expect_continue = false;  // RFC 9110 s10.1.1: ignored in 1.0
+  } else if (s.expect_other) {
+    return kStatusExpectationFailed;
+  }
+  if (x.body.done) x.head.expect_continue = false;
+  return 0;
+}
+
+HeadStatus finish_head(Exchange& x) {
+  x.phase = Exchange::Phase::kBody;
+  x.read = x.scanned;
+  const std::optional<Method> method = x.parser.method < kMethods.size() ? kMethods[x.parser.method] : std::nullopt;
+  if (!method || !is_exact_line(x, to_string(*method))) {
+    x.phase = Exchange::Phase::kBadLine;
+    return HeadStatus::kFaulty;
+  }
+  x.head.method = *method;
+  x.head.minor = x.patched_minor != 0 ? x.patched_minor : x.parser.http_minor;
+  if (const int status = check_head(x, *method); status != 0) return faulty(x, status);
+  if (x.body.kind == BodyKind::kChunked) {
+    llhttp_resume(&x.parser);
+    // The last chunk's line, the trailers' end: framing that every body has.
+    x.body.allowance = x.limits->max_framing + kFramingOfAChunk;
+  }
+  return HeadStatus::kComplete;
+}
+
+// Skips CR LF pairs; false if something else of blank kind stands there.
+bool skip_blank_lines(Exchange& x) noexcept {
+  while (x.scanned < x.visible) {
+    const char c = x.data[x.scanned];
+    if (x.blank_cr) {
+      if (c != '\n' || ++x.blank_lines > kMaxBlankLines) return false;
+      x.blank_cr = false;
+    } else if (c == '\r') {
+      x.blank_cr = true;
+    } else {
+      break;
+    }
+    ++x.scanned;
+  }
+  return true;
+}
+
+HeadStatus run_llhttp(Exchange& x) {
+  const std::uint32_t limit = x.begin + x.limits->max_head;
+  const std::uint32_t end = std::min(x.visible, limit);
+  const llhttp_errno_t result = llhttp_execute(&x.parser, x.data + x.scanned, end - x.scanned);
+  if (result == HPE_OK) {
+    x.scanned = end;
+    if (end < limit) return HeadStatus::kNeedMore;
+    const bool in_line = std::memchr(x.base(), '\n', end - x.begin) == nullptr;
+    return faulty(x, in_line ? kStatusUriTooLong : kStatusHeaderFieldsTooLarge);
+  }
+  if (result == HPE_PAUSED) {
+    x.scanned = static_cast<std::uint32_t>(llhttp_get_error_pos(&x.parser) - x.data);
+    return finish_head(x);
+  }
+  if (x.head.fault != 0) return HeadStatus::kFaulty;  // a callback refused
+  // The line or a field is at fault: the line's end, if it is there yet, tells which.
+  x.phase = Exchange::Phase::kBadLine;
+  return HeadStatus::kFaulty;
+}
+
+}  // namespace
+
+HeadStatus parse_head(Exchange& x) {
+  if (x.phase == Exchange::Phase::kBlank) {
+    if (!skip_blank_lines(x)) return faulty(x, kStatusBadRequest);
+    if (x.scanned == x.visible) return HeadStatus::kNeedMore;
+    x.begin = x.scanned;
+    start_llhttp(x);
+  }
+  for (;;) {
+    if (x.phase == Exchange::Phase::kHead) {
+      const HeadStatus status = run_llhttp(x);
+      if (x.phase != Exchange::Phase::kBadLine) return status;
+    }
+    const HeadStatus verdict = judge_bad_line(x);
+    if (verdict != HeadStatus::kComplete) return verdict;
+  }
+}
+
+Decoded decode_body(Exchange& x, const char* from, std::size_t size, char* to, std::size_t room) noexcept {
+  Body& body = x.body;
+  std::size_t n = std::min(size, room);
+  if (body.done || body.fault != 0 || n == 0) return {0, 0};
+  if (body.kind == BodyKind::kFixed) {
+    n = static_cast<std::size_t>(std::min<std::uint64_t>(n, body.left));
+    std::memcpy(to, from, n);
+    body.left -= n;
+    body.received += n;
+    body.done = body.left == 0;
+    return {n, n};
+  }
+  // Never more than `room` bytes go in, so never more than `room` come out: on_body needs no check.
+  body.out = to;
+  const llhttp_errno_t result = llhttp_execute(&x.parser, from, n);
+  const auto produced = static_cast<std::size_t>(body.out - to);
+  if (result == HPE_PAUSED && body.done) {
+    n = static_cast<std::size_t>(llhttp_get_error_pos(&x.parser) - from);
+  } else if (result != HPE_OK) {
+    body.fault = kStatusBadRequest;
+    body.error = Error{Code::kProtocol, 0, "read body"};
+    return {n, 0};
+  }
+  body.received += produced;
+  body.framing += n - produced;
+  if (body.framing > body.allowance) {
+    body.fault = kStatusBadRequest;
+    body.error = Error{Code::kProtocol, 0, "read body"};
+    body.done = false;
+    return {n, 0};
+  }
+  if (body.received > x.limits->max_body) {
+    body.fault = kStatusContentTooLarge;
+    body.error = Error{Code::kLimit, 0, "read body"};
+    body.done = false;
+    return {n, 0};
+  }
+  return {n, produced};
+}
+
+}  // namespace heddle::http

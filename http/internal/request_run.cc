@@ -1,0 +1,294 @@
+// A connection while a request runs: its goroutine, from the whole head to the next one, or to the end.
+#include <algorithm>
+#include <array>
+#include <exception>
+#include <new>
+
+#include <heddle/core/go.h>
+#include <heddle/http/internal/head_parser.h>
+#include <heddle/http/internal/server_conn.h>
+#include <heddle/http/internal/server_core.h>
+#include <heddle/http/internal/wall_clock.h>
+#include <heddle/http/request.h>
+#include <heddle/http/response_writer.h>
+#include <heddle/http/status.h>
+
+namespace heddle::http {
+namespace {
+
+std::int64_t after(std::int64_t now, std::chrono::nanoseconds d) noexcept {
+  return d > Duration::zero() ? nanos_after(now, d) : kNever;
+}
+
+}  // namespace
+
+void ServerConn::serve() noexcept {
+  if (answer()) {
+    next_request();
+  } else {
+    end_connection();
+  }
+}
+
+// True if the response is whole and the connection may carry another request.
+bool ServerConn::answer() {
+  served_ = true;
+  continue_due_ = x_->head.expect_continue;
+  waited_ = 0;
+  // Responses of earlier requests of a batch wait in out_; they must not wait for a handler that waits.
+  if (out_.pending()) set_on_park(&send_before_parking, this);
+  const bool refused = x_->head.fault != 0;
+  const bool head_only = refused ? x_->visible - x_->begin >= 5 && x_->text(0, 5) == "HEAD " : x_->head.method == Method::kHead;
+  ResponseWriter writer(*this, out_, head_only, x_->head.minor == 0);
+  const bool whole = refused ? answer_fault(writer) : run_handler(writer);
+  return whole && !writer.must_close() && drain_body();
+}
+
+bool ServerConn::run_handler(ResponseWriter& writer) {
+  Request request(*this);
+  std::exception_ptr thrown;
+  try {
+    core_.handler(request, writer);
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+  if (thrown) [[unlikely]] {
+    core_.handler_failed(request, std::move(thrown));
+    if (!writer.replace(kStatusInternalServerError)) return false;  // cut: what was sent must not look whole
+  }
+  if (x_->body.fault != 0 && writer.untouched()) [[unlikely]] writer.replace(x_->body.fault);
+  return writer.finish();
+}
+
+bool ServerConn::answer_fault(ResponseWriter& writer) { return writer.replace(x_->head.fault) && writer.finish(); }
+
+bool ServerConn::must_close() const noexcept {
+  if (!x_->head.keep_alive || x_->head.fault != 0 || core_.phase() != ServerPhase::kServing) return true;
+  const Body& body = x_->body;
+  if (body.done) [[likely]] return false;
+  // A client that was never told to go on may send the body or not: the next bytes could be read in two ways.
+  return continue_due_ || body.fault != 0 || (body.kind == BodyKind::kFixed && body.left > core_.options.max_drain);
+}
+
+// ---- the body ----
+
+Result<std::size_t> ServerConn::read_body(std::span<std::byte> to) {
+  Body& body = x_->body;
+  if (to.empty()) return 0;
+  for (;;) {
+    if (const std::size_t n = take_body(to); n != 0) {
+      continue_due_ = false;  // it did not wait for us
+      return n;
+    }
+    if (body.fault != 0) return std::unexpected(body.error);
+    if (body.done) return 0;
+    if (continue_due_ && !send_continue()) return std::unexpected(body_ended(false));
+    out_.send_some();  // what the hook would have done at more cost
+    const std::int64_t since = nanotime();
+    lock_.lock();
+    if (pull_body_locked()) {
+      lock_.unlock();
+      continue;
+    }
+    if (ended_ || dead_) {
+      lock_.unlock();
+      return std::unexpected(body_ended(false));
+    }
+    // Keeps I3: from here to the park the lock is held.
+    reader_ = {current_g(), reinterpret_cast<char*>(to.data()), body.kind == BodyKind::kFixed ? to.size() : 0, 0, false};
+    arm_locked(body_deadline(since));
+    park_unlock(lock_, WaitReason::kHttpBody);
+    waited_ += nanotime() - since;
+    // Whoever took the reader is done with it.
+    if (reader_.got != 0) return reader_.got;
+    if (reader_.timed_out) return std::unexpected(body_ended(true));
+  }
+}
+
+// Decodes from what the goroutine owns: the exchange's window, then the buffer taken off the queue.
+std::size_t ServerConn::take_body(std::span<std::byte> to) noexcept {
+  Exchange& x = *x_;
+  char* const out = reinterpret_cast<char*>(to.data());
+  while (!x.body.done && x.body.fault == 0) {
+    Decoded d{};
+    if (x.read < x.visible) {
+      d = decode_body(x, x.data + x.read, x.visible - x.read, out, to.size());
+      x.read += static_cast<std::uint32_t>(d.consumed);
+    } else if (chunk_ != nullptr) {
+      d = decode_body(x, chunk_->data + chunk_->begin, chunk_->end - chunk_->begin, out, to.size());
+      chunk_->begin += static_cast<std::uint32_t>(d.consumed);
+      if (chunk_->begin == chunk_->end) {
+        Inbound::free(chunk_);
+        chunk_ = nullptr;
+      }
+    } else {
+      return 0;
+    }
+    if (d.produced != 0) return d.produced;
+  }
+  return 0;
+}
+
+// Called with the window and chunk_ read to their ends. True if there is more now.
+bool ServerConn::pull_body_locked() {
+  Exchange& x = *x_;
+  if (x.visible != x.filled) {
+    x.visible = x.filled;
+    return true;
+  }
+  x.read = x.visible = x.filled = x.scanned;  // the window is free again, up to the head's end
+  chunk_ = inbound_.pop();
+  overflow_ = chunk_ != nullptr;
+  let_more_come_locked();
+  return chunk_ != nullptr;
+}
+
+std::int64_t ServerConn::body_deadline(std::int64_t now) const noexcept {
+  const std::int64_t silence = core_.options.body_timeout.count();
+  if (silence <= 0) return kNever;
+  const std::uint64_t rate = core_.options.min_body_rate;
+  if (rate == 0) return now + silence;
+  // What it may have waited in all: one silence, and the time that the bytes so far were worth.
+  const std::uint64_t received = std::min<std::uint64_t>(x_->body.received, std::uint64_t{1} << 33);
+  const auto earned = static_cast<std::int64_t>(received * 1'000'000'000 / rate);
+  return now + std::min(silence, silence + earned - waited_);
+}
+
+// The body ends here and is not whole: an error that stays, and the status for a handler that says nothing.
+Error ServerConn::body_ended(bool timed_out) noexcept {
+  Body& body = x_->body;
+  const Code code = timed_out ? Code::kTimeout : dead_ || out_.failed() ? Code::kReset : Code::kEof;
+  body.fault = timed_out ? kStatusRequestTimeout : kStatusBadRequest;
+  body.error = Error{code, 0, "read body"};
+  return body.error;
+}
+
+// RFC 9110 s10.1.1. It goes in front of a response that has begun but is not committed.
+bool ServerConn::send_continue() {
+  continue_due_ = false;
+  return out_.insert_before_current("HTTP/1.1 100 Continue\r\n\r\n") && out_.flush();
+}
+
+// Reads what the handler left of the body, so that the next head can be found; false if that would take too long.
+bool ServerConn::drain_body() {
+  const Body& body = x_->body;
+  if (body.done) [[likely]] return true;
+  if (continue_due_ || body.fault != 0) return false;
+  // The client may be waiting for the response before it goes on.
+  if (x_->read == x_->visible && chunk_ == nullptr && !out_.flush()) return false;
+  std::array<std::byte, 4096> scratch;
+  std::size_t drained = 0;
+  while (!body.done) {
+    const Result<std::size_t> n = read_body(scratch);
+    if (!n) return false;
+    drained += *n;
+    if (drained > core_.options.max_drain) return false;
+  }
+  return true;
+}
+
+// ---- after the response ----
+
+void ServerConn::next_request() {
+  Exchange& x = *x_;
+  x.next_head();
+  // Nothing came behind this request when its head was whole: most likely nothing has since, so send before looking.
+  if (!x.more_came && chunk_ == nullptr) out_.flush();
+  try {
+    for (;;) {
+      bool news = false;
+      {
+        LockGuard guard(lock_);
+        news = pull_locked();
+        if (!news && !out_.pending()) {
+          if (hand_over_locked()) return;
+          break;
+        }
+      }
+      if (!news) {
+        out_.flush();  // then look once more: it may have parked
+        continue;
+      }
+      if (parse_head(x) == HeadStatus::kNeedMore) continue;
+      x.more_came = x.read < x.visible || chunk_ != nullptr;
+      spawn();  // runs next on this P; out_ and all else passes to it
+      return;
+    }
+  } catch (const std::bad_alloc&) {
+    // No memory or no stack: the connection ends here.
+  }
+  end_connection();
+}
+
+// Gathers what came into the exchange; true if there are bytes that parse_head() has not seen. Throws std::bad_alloc.
+bool ServerConn::pull_locked() {
+  Exchange& x = *x_;
+  if (x.begin == x.filled) {
+    x.begin = x.scanned = x.read = x.visible = x.filled = 0;
+  } else if (overflow_) {
+    x.compact();
+    if (x.room() == 0) x.grow(core_.limits.max_head);
+  }
+  while (overflow_) {
+    if (chunk_ == nullptr) chunk_ = inbound_.pop();
+    if (chunk_ == nullptr) {
+      overflow_ = false;
+      break;
+    }
+    const std::span<const char> bytes(chunk_->data + chunk_->begin, chunk_->end - chunk_->begin);
+    chunk_->begin += static_cast<std::uint32_t>(x.append(std::as_bytes(bytes)));
+    if (chunk_->begin != chunk_->end) break;
+    Inbound::free(chunk_);
+    chunk_ = nullptr;
+  }
+  let_more_come_locked();
+  x.visible = x.filled;
+  return x.scanned < x.visible;
+}
+
+// Nothing to do until more bytes come: back to home. False if the connection is to end instead. Keeps I1.
+bool ServerConn::hand_over_locked() {
+  if (ended_ || dead_ || out_.failed()) return false;
+  const std::int64_t now = coarse_now();
+  if (x_->begin != x_->filled) {
+    arm_locked(after(now, core_.options.header_timeout));
+    // release: gives home the exchange and all else; pairs with the acquire in on_data() and on_end().
+    state_.store(State::kHead, std::memory_order_release);
+    return true;
+  }
+  give_exchange();
+  std::int64_t deadline = after(now, core_.options.idle_timeout);
+  if (core_.phase() != ServerPhase::kServing) [[unlikely]] {
+    stopping_seen_ = true;
+    // relaxed: stored before the phase.
+    deadline = std::min(deadline, now + core_.last_chance.load(std::memory_order_relaxed));
+  }
+  arm_locked(deadline);
+  state_.store(State::kIdle, std::memory_order_release);  // release: as above
+  return true;
+}
+
+void ServerConn::end_connection() {
+  out_.flush();
+  bool direct = false;
+  {
+    LockGuard guard(lock_);
+    give_exchange();
+    if (chunk_ != nullptr) Inbound::free(chunk_);
+    while ((chunk_ = inbound_.pop()) != nullptr) Inbound::free(chunk_);
+    overflow_ = false;
+    // Nothing more comes, so nothing unread can turn the close into a reset; or nothing can be saved.
+    direct = ended_ || dead_ || out_.failed();
+    if (direct) {
+      close_called_ = true;
+      state_.store(State::kClosed, std::memory_order_relaxed);  // relaxed: the lock orders it
+    } else {
+      begin_linger_locked();
+    }
+  }
+  if (direct) stream_.close();  // the last touch: keeps I4
+}
+
+void ServerConn::send_before_parking(void* conn) noexcept { static_cast<ServerConn*>(conn)->out_.send_aside(); }
+
+}  // namespace heddle::http

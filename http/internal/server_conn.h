@@ -1,0 +1,170 @@
+// ServerConn: one connection of an HTTP server. No goroutine, stack or buffer while it is idle.
+//
+// Bytes are pushed to it by its stream, on the home worker's scheduler side ("home" below). It parses heads there, and
+// starts a goroutine for each request as its head is whole.
+//
+//            first byte               head whole, or refused
+//   kIdle --------------> kHead -----------------------------------> kRunning <---. next head is there already:
+//     ^                     ^                                          |  |  |     | another goroutine takes over
+//     |                     '------ part of a head is there -----------'  |  '-----'
+//     '------------------------- nothing is there ------------------------'
+//     |                     |                                          |
+//     | idle too long,      | client gone                              | not keep-alive, a fault, or client gone
+//     | stopping            v                                          v
+//     '----------------> kClosed <------- EOF, time over ---------- kLinger
+//
+//   state     owner                     what it has             clock
+//   kIdle     home                      nothing                 idle_timeout; header_timeout before the first request
+//   kHead     home                      exchange                header_timeout
+//   kRunning  the request's goroutine   exchange, output        body_timeout while it waits for body bytes
+//   kLinger   home                      nothing                 linger_timeout: input is read and thrown away
+//   kClosed   nobody                    nothing                 on_closed() is to come and frees the object
+//
+// A goroutine in kRunning reads what is left of a body after its handler returned ("draining"), within max_drain.
+//
+// I1. The owner alone moves state_ on. The goroutine hands over under lock_, having looked under the same lock for bytes
+//     that came meanwhile; home, finding kRunning, takes the lock and looks again. So no byte is left between the two.
+// I2. While a goroutine runs, home touches only what lock_ guards. While none runs there is no other user of those fields.
+// I3. reader_.g is set under lock_ by a goroutine about to park, and cleared under lock_ by the one that will ready it; the
+//     reader looked for bytes, end and failure under the same lock before it parked. So a wake-up is neither lost nor
+//     doubled. park_unlock() keeps the lock until the goroutine is off its stack.
+// I4. stream_.close() is called once, by the owner, as the last thing it does with the stream; so on_closed() finds no
+//     goroutine and frees the object. What wants a running request gone (the server's grace is over) shuts the stream's
+//     writing half and wakes the reader: the goroutine then ends by itself.
+// I5. on_closed() takes and releases lock_ before it frees: a goroutine that has just handed over may be in unlock() still.
+// I6. The timer only ever fires early or when asked; deadline_ says what is meant. So setting a later deadline is a plain
+//     store, and a firing that finds deadline_ ahead arms it again.
+// I7. A request's goroutine answers everything, refusals of heads too: so responses have one writer, in the order of the
+//     requests, with one way of waiting for a full socket.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include <heddle/core/clock.h>
+#include <heddle/core/error.h>
+#include <heddle/core/lock.h>
+#include <heddle/core/park.h>
+#include <heddle/http/internal/exchange.h>
+#include <heddle/http/internal/inbound.h>
+#include <heddle/http/internal/output.h>
+#include <heddle/net/stream.h>
+
+namespace heddle::http {
+
+class ResponseWriter;
+class ServerCore;
+
+class ServerConn final : public net::StreamSink {
+ public:
+  /// Home, from on_accept().
+  ServerConn(ServerCore& core, net::Stream& stream) noexcept;
+  ~ServerConn();
+  /// Home, once the connection is in the server's list: starts the first head's clock.
+  void start();
+
+  // ---- home ----
+  void on_data(std::span<const std::byte> bytes) override;
+  void on_end(Error reason) override;
+  void on_timer() override;
+  void on_closed() override;
+
+  // ---- the request's goroutine ----
+  [[nodiscard]] const Exchange& exchange() const noexcept { return *x_; }
+  [[nodiscard]] net::Stream& stream() noexcept { return stream_; }
+  [[nodiscard]] Result<std::size_t> read_body(std::span<std::byte> to);
+  /// True if this response must be the connection's last, as far as is known before it is sent.
+  [[nodiscard]] bool must_close() const noexcept;
+  /// Some of the response may be on the wire: too late for a 100.
+  void note_committed() noexcept { continue_due_ = false; }
+
+  // ---- Server::shutdown(), any goroutine, with the core's lock held ----
+  /// Has on_timer() look at the server's phase soon.
+  void poke();
+
+  ServerConn* prev = nullptr;  // the server's list; guarded by the core's lock
+  ServerConn* next = nullptr;
+
+ private:
+  enum class State : std::uint8_t { kIdle, kHead, kRunning, kLinger, kClosed };
+
+  struct Reader {
+    G* g = nullptr;        // parked, or null
+    char* to = nullptr;    // where its next body bytes may be put
+    std::size_t room = 0;  // 0: it wants to be woken and look itself (chunked)
+    std::size_t got = 0;
+    bool timed_out = false;
+  };
+
+  // home
+  void begin_head();
+  void feed(std::span<const std::byte> bytes);
+  void data_while_running(std::span<const std::byte> bytes);
+  void start_request(std::span<const std::byte> rest);
+  void linger_at_home();
+  void linger_on();
+  void close_at_home();
+  void time_out_head();
+
+  // the goroutine
+  void serve() noexcept;
+  bool answer();
+  bool run_handler(ResponseWriter& writer);
+  bool answer_fault(ResponseWriter& writer);
+  bool drain_body();
+  void next_request();
+  bool pull_locked();
+  bool hand_over_locked();
+  void end_connection();
+  bool send_continue();
+  bool pull_body_locked();
+  void let_more_come_locked();
+  [[nodiscard]] std::int64_t body_deadline(std::int64_t now) const noexcept;
+  std::size_t take_body(std::span<std::byte> to) noexcept;
+  [[nodiscard]] Error body_ended(bool timed_out) noexcept;
+  static void send_before_parking(void* conn) noexcept;
+
+  // either
+  void spawn();
+  void arm_locked(std::int64_t when);
+  void begin_linger_locked();
+  void give_exchange() noexcept;
+  [[nodiscard]] G* take_reader_locked() noexcept;
+  void free_self() noexcept;
+
+  // constant
+  ServerCore& core_;
+  net::Stream& stream_;
+
+  RawMutex lock_{LockRank::kHttpConn};
+  std::atomic<State> state_{State::kIdle};  // I1
+
+  // the owner's
+  bool served_ = false;         // a request has begun on this connection
+  bool continue_due_ = false;   // the client waits for 100
+  bool stopping_seen_ = false;  // on_timer() has given an idle connection its last chance
+
+  // guarded by lock_ while a goroutine runs, else home's
+  bool paused_ = false;
+  bool ended_ = false;        // on_end() came
+  bool dead_ = false;         // the connection failed: nothing can be sent
+  bool overflow_ = false;     // inbound_ or chunk_ holds bytes: new ones go behind them
+  bool close_called_ = false;
+  std::int64_t deadline_ = kNever;
+  std::int64_t armed_ = kNever;  // what the stream's timer was last asked for and has not fired
+  Inbound inbound_;
+  Reader reader_;
+
+  // the owner's
+  InChunk* chunk_ = nullptr;      // taken off inbound_, being read
+  Exchange* x_ = nullptr;
+  std::int64_t waited_ = 0;       // ns that this request's reader has waited
+  std::int64_t linger_until_ = 0;
+  Output out_;
+};
+
+static_assert(sizeof(ServerConn) <= kConnSize, "an idle connection is small");
+
+}  // namespace heddle::http

@@ -1,0 +1,119 @@
+#include <heddle/http/internal/target.h>
+
+#include <heddle/http/header.h>
+#include <heddle/http/internal/chars.h>
+
+namespace heddle::http {
+namespace {
+
+// Two hex digits after the '%' at `i`, and not %00.
+bool is_escape(std::string_view text, std::size_t i) noexcept {
+  if (i + 2 >= text.size()) return false;
+  if (!chars::is(text[i + 1], chars::kHex) || !chars::is(text[i + 2], chars::kHex)) return false;
+  return text[i + 1] != '0' || text[i + 2] != '0';
+}
+
+// `text` begins at the path and may hold a query.
+bool split_path(std::string_view text, Target& target) noexcept {
+  std::size_t question = std::string_view::npos;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (chars::is(c, chars::kTarget)) [[likely]] {
+      if (c == '?' && question == std::string_view::npos) question = i;
+      continue;
+    }
+    if (c != '%' || !is_escape(text, i)) return false;
+    if (question == std::string_view::npos) target.escaped = true;
+    i += 2;
+  }
+  target.path = text.substr(0, question);
+  if (question != std::string_view::npos) target.query = text.substr(question + 1);
+  return true;
+}
+
+bool is_ipv6_literal(std::string_view text) noexcept {
+  // What is between the brackets; the address itself is nobody's business here, its alphabet is.
+  if (text.size() < 2) return false;
+  for (char c : text) {
+    if (!chars::is(c, chars::kHex) && c != ':' && c != '.') return false;
+  }
+  return text.find(':') != std::string_view::npos;
+}
+
+bool is_ip_future(std::string_view text) noexcept {  // "v" hex "." …  (RFC 3986 s3.2.2)
+  if (text.size() < 4 || chars::lower(text[0]) != 'v') return false;
+  const std::size_t dot = text.find('.');
+  if (dot == std::string_view::npos || dot < 2 || dot + 1 == text.size()) return false;
+  if (!chars::all(text.substr(1, dot - 1), chars::kHex)) return false;
+  for (char c : text.substr(dot + 1)) {
+    if (!chars::is(c, chars::kHost) && c != ':') return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+bool split_target(std::string_view text, Method method, Target& target) noexcept {
+  if (text.empty() || method == Method::kConnect) return false;
+  if (text[0] == '/') [[likely]] return split_path(text, target);
+  if (text == "*") {
+    target.path = text;
+    return method == Method::kOptions;
+  }
+  // absolute-form; https reaches us behind whatever ended its TLS
+  std::size_t at = 0;
+  if (equal_fold(text.substr(0, 7), "http://")) {
+    at = 7;
+  } else if (equal_fold(text.substr(0, 8), "https://")) {
+    at = 8;
+  } else {
+    return false;
+  }
+  const std::size_t end = text.find_first_of("/?#", at);
+  target.authority = text.substr(at, end == std::string_view::npos ? end : end - at);
+  if (!is_host(target.authority)) return false;  // also refuses user information (RFC 9110 s4.2.4)
+  return end == std::string_view::npos || split_path(text.substr(end), target);
+}
+
+bool is_host(std::string_view text) noexcept {
+  std::size_t i = 0;
+  if (!text.empty() && text[0] == '[') {
+    const std::size_t close = text.find(']');
+    if (close == std::string_view::npos) return false;
+    const std::string_view literal = text.substr(1, close - 1);
+    if (!is_ipv6_literal(literal) && !is_ip_future(literal)) return false;
+    i = close + 1;
+  } else {
+    for (; i < text.size() && text[i] != ':'; ++i) {
+      if (chars::is(text[i], chars::kHost)) [[likely]] continue;
+      if (text[i] != '%' || !is_escape(text, i)) return false;
+      i += 2;
+    }
+    if (i == 0) return false;
+  }
+  if (i == text.size()) return true;
+  if (text[i] != ':') return false;
+  const std::string_view port = text.substr(i + 1);
+  return port.size() <= 5 && chars::all(port, chars::kDigit);
+}
+
+std::string decode_path(std::string_view path) {
+  std::string out;
+  out.reserve(path.size());
+  for (std::size_t i = 0; i < path.size(); ++i) {
+    if (path[i] != '%') {
+      out += path[i];
+      continue;
+    }
+    const int value = chars::hex_value(path[i + 1]) * 16 + chars::hex_value(path[i + 2]);
+    if (value == '/') {
+      out.append(path.substr(i, 3));
+    } else {
+      out += static_cast<char>(value);
+    }
+    i += 2;
+  }
+  return out;
+}
+
+}  // namespace heddle::http

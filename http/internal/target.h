@@ -1,0 +1,34 @@
+// What a request target and a Host may look like, and the parts of a target.
+//
+// Pure functions over text, so that tests and fuzzers reach them alone. All answer for the strict grammar: no fragments,
+// controls, blanks, broken escapes or %00; the four forms of RFC 9112 s3.2 and nothing else.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include <heddle/http/method.h>
+
+namespace heddle::http {
+
+/// The parts of a valid target, as views into it. `path` and `query` are still escaped.
+struct Target {
+  std::string_view path;       // "/a/b"; "*" in asterisk-form; empty in absolute-form without a path, which means "/"
+  std::string_view query;      // without its '?'
+  std::string_view authority;  // of absolute-form; empty otherwise
+  bool escaped = false;        // the path holds a '%'
+};
+
+/// Splits a target that a request with `method` may carry; false if it is none (400). CONNECT's authority-form is left
+/// to whoever offers CONNECT: here it is refused.
+[[nodiscard]] bool split_target(std::string_view text, Method method, Target& target) noexcept;
+
+/// True for host[:port] (RFC 9112 s3.2): a name, an IPv4 or a bracketed IPv6 literal; the port may be empty. An empty host
+/// is refused, as RFC 9110 s4.2.1 wants for http.
+[[nodiscard]] bool is_host(std::string_view text) noexcept;
+
+/// `path` with its escapes decoded once, except %2F, which stays as it is: decoding it would make one path of two.
+/// `path` is from split_target.
+[[nodiscard]] std::string decode_path(std::string_view path);
+
+}  // namespace heddle::http

@@ -1,0 +1,70 @@
+#include <heddle/http/request.h>
+
+#include <algorithm>
+
+#include <heddle/http/internal/server_conn.h>
+
+namespace heddle::http {
+
+const Exchange& Request::exchange() const noexcept { return conn_.exchange(); }
+
+Method Request::method() const noexcept { return exchange().head.method; }
+
+std::string_view Request::target() const noexcept {
+  const Exchange& x = exchange();
+  return x.text(x.head.target_at, x.head.target_size);
+}
+
+std::string_view Request::path() const noexcept {
+  const Exchange& x = exchange();
+  if (x.head.path_escaped) [[unlikely]] return x.path;
+  if (x.head.path_is_root) [[unlikely]] return "/";
+  return x.text(x.head.path_at, x.head.path_size);
+}
+
+std::string_view Request::query() const noexcept {
+  const Exchange& x = exchange();
+  return x.text(x.head.query_at, x.head.query_size);
+}
+
+std::string_view Request::host() const noexcept {
+  const Exchange& x = exchange();
+  return x.text(x.head.host_at, x.head.host_size);
+}
+
+int Request::minor_version() const noexcept { return exchange().head.minor; }
+
+HeaderList Request::headers() const noexcept { return exchange().headers(); }
+
+std::optional<std::string_view> Request::header(std::string_view name) const noexcept {
+  return exchange().headers().find(name);
+}
+
+std::string Request::peer_address() const { return conn_.stream().peer_address(); }
+
+std::optional<std::uint64_t> Request::content_length() const noexcept {
+  const Body& body = exchange().body;
+  if (body.kind == BodyKind::kChunked) return std::nullopt;
+  return body.left + body.received;
+}
+
+Result<std::size_t> Request::read(std::span<std::byte> buf) { return conn_.read_body(buf); }
+
+Result<std::string> Request::read_all(std::size_t limit) {
+  constexpr std::size_t kStep = 16 * 1024;
+  std::string all;
+  for (;;) {
+    const std::size_t size = all.size();
+    // One byte more than the limit is asked for: only then is it known that there is more.
+    const std::size_t left = limit - size;
+    const std::size_t want = left < kStep ? left + 1 : kStep;
+    all.resize(size + want);
+    const Result<std::size_t> n = read(std::as_writable_bytes(std::span(all.data() + size, want)));
+    if (!n) return std::unexpected(n.error());
+    all.resize(size + *n);
+    if (*n == 0) return all;
+    if (all.size() > limit) return std::unexpected(Error{Code::kLimit, 0, "read body"});
+  }
+}
+
+}  // namespace heddle::http

@@ -1,0 +1,356 @@
+#include <heddle/http/response_writer.h>
+
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstring>
+
+#include <heddle/http/header.h>
+#include <heddle/http/internal/chars.h>
+#include <heddle/http/internal/output.h>
+#include <heddle/http/internal/server_conn.h>
+#include <heddle/http/internal/wall_clock.h>
+#include <heddle/http/status.h>
+
+namespace heddle::http {
+namespace {
+
+using namespace std::string_view_literals;
+
+constexpr std::size_t kStatusLineMax = 64;
+constexpr std::size_t kTailMax = 96;       // Connection, framing, empty line
+constexpr std::size_t kChunkMax = 16 + 4;  // size in hex, CR LF, and CR LF behind the data
+constexpr std::size_t kSlack = kTailMax + kChunkMax;  // what a measured response may grow by when it becomes a stream
+constexpr std::size_t kThrough = 4096;     // a write of this size is not copied into the buffer of a stream
+
+char* put(char* to, std::string_view text) noexcept {
+  if (!text.empty()) std::memcpy(to, text.data(), text.size());
+  return to + text.size();
+}
+
+char* put_status_line(char* to, int status) noexcept {
+  if (status == kStatusOk) [[likely]] return put(to, "HTTP/1.1 200 OK\r\n");
+  to = put(to, "HTTP/1.1 ");
+  to = std::to_chars(to, to + 3, status).ptr;
+  *to++ = ' ';
+  to = put(to, reason_phrase(status));
+  return put(to, "\r\n");
+}
+
+// RFC 9110 s15.3.5, s15.3.6, s15.4.5: these carry no content, whatever the method.
+bool allows_body(int status) noexcept { return status != 204 && status != 205 && status != 304; }
+
+bool belongs_to_server(std::string_view name) noexcept {
+  switch (name.size()) {
+    case 4: return equal_fold(name, "date");
+    case 7: return equal_fold(name, "trailer") || equal_fold(name, "upgrade");
+    case 10: return equal_fold(name, "connection") || equal_fold(name, "keep-alive");
+    case 17: return equal_fold(name, "transfer-encoding");
+    default: return false;
+  }
+}
+
+Error refusal(Code code) noexcept { return Error{code, 0, "http response"}; }
+
+}  // namespace
+
+// ---- status and fields ----
+
+Result<void> ResponseWriter::status(int code) {
+  // A final status is never 1xx (RFC 9110 s15.2).
+  if (started() || code < 200 || code > 599) return std::unexpected(refusal(Code::kInvalid));
+  status_ = code;
+  status_set_ = true;
+  return {};
+}
+
+Result<void> ResponseWriter::set_header(std::string_view name, std::string_view value) {
+  return put_field(name, value, true);
+}
+
+Result<void> ResponseWriter::add_header(std::string_view name, std::string_view value) {
+  return put_field(name, value, false);
+}
+
+Result<void> ResponseWriter::put_field(std::string_view name, std::string_view value, bool replace_old) {
+  // Keeps I2.
+  if (started() || !is_token(name) || !is_field_value(value)) return std::unexpected(refusal(Code::kInvalid));
+  if (belongs_to_server(name)) return std::unexpected(refusal(Code::kUnsupported));
+  if (name.size() == 14 && equal_fold(name, "content-length")) return put_length(value);
+  if (replace_old && fields_size_ != 0) remove_field(name);
+  return append_field(name, value);
+}
+
+Result<void> ResponseWriter::put_length(std::string_view value) {
+  std::uint64_t length = 0;
+  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), length);
+  if (error != std::errc() || end != value.data() + value.size()) return std::unexpected(refusal(Code::kInvalid));
+  length_ = length;
+  length_set_ = true;
+  return {};
+}
+
+std::string_view ResponseWriter::fields() const noexcept {
+  return more_fields_.empty() ? std::string_view(inline_fields_, fields_size_) : std::string_view(more_fields_);
+}
+
+Result<void> ResponseWriter::append_field(std::string_view name, std::string_view value) {
+  const std::size_t size = name.size() + value.size() + 4;
+  if (fields().size() + size > kMaxResponseFields) return std::unexpected(refusal(Code::kLimit));
+  if (more_fields_.empty() && fields_size_ + size <= kInlineFields) [[likely]] {
+    char* to = inline_fields_ + fields_size_;
+    to = put(to, name);
+    to = put(to, ": ");
+    to = put(to, value);
+    put(to, "\r\n");
+    fields_size_ += static_cast<std::uint32_t>(size);
+    return {};
+  }
+  if (more_fields_.empty()) more_fields_.assign(inline_fields_, fields_size_);
+  more_fields_.append(name).append(": ").append(value).append("\r\n");
+  return {};
+}
+
+void ResponseWriter::remove_field(std::string_view name) {
+  std::string_view all = fields();
+  for (std::size_t at = 0; at < all.size();) {
+    const std::size_t end = all.find("\r\n"sv, at) + 2;
+    if (all.size() - at <= name.size() || all[at + name.size()] != ':' || !equal_fold(all.substr(at, name.size()), name)) {
+      at = end;
+      continue;
+    }
+    if (more_fields_.empty()) {
+      std::memmove(inline_fields_ + at, inline_fields_ + end, fields_size_ - end);
+      fields_size_ -= static_cast<std::uint32_t>(end - at);
+    } else {
+      more_fields_.erase(at, end - at);
+      if (more_fields_.empty()) fields_size_ = 0;
+    }
+    all = fields();
+  }
+}
+
+// ---- the body ----
+
+Result<void> ResponseWriter::write(std::string_view bytes) {
+  if (mode_ == Mode::kNothing && !begin(bytes.size())) return failure("http write");
+  switch (mode_) {
+    case Mode::kNothing:
+      break;
+    case Mode::kNoBody:
+      if (bytes.empty()) return {};
+      return std::unexpected(refusal(Code::kInvalid));
+    case Mode::kMeasured:
+      if (out_.failed()) return failure("http write");
+      if (!head_only_ && bytes.size() + kSlack > out_.room() && !out_.make_room(bytes.size() + kSlack)) {
+        if (!to_stream() || !stream(bytes)) return failure("http write");
+        return {};
+      }
+      written_ += bytes.size();
+      if (!head_only_) out_.append(bytes.data(), bytes.size());
+      return {};
+    case Mode::kFixed:
+      if (bytes.size() > length_ - written_) return std::unexpected(refusal(Code::kInvalid));
+      if (!write_fixed(bytes)) return failure("http write");
+      return {};
+    case Mode::kChunked:
+    case Mode::kUntilClose:
+      if (!stream(bytes)) return failure("http write");
+      return {};
+  }
+  return failure("http write");
+}
+
+Result<void> ResponseWriter::flush() {
+  if (mode_ == Mode::kNothing && !begin(0)) return failure("http flush");
+  if (mode_ == Mode::kMeasured && !to_stream()) return failure("http flush");
+  commit();
+  if (!out_.flush()) return failure("http flush");
+  return {};
+}
+
+// Writes the head, with `guess` as the length of a body that the handler has not announced.
+bool ResponseWriter::begin(std::uint64_t guess) {
+  const std::string_view own = fields();
+  if (!out_.make_room(kStatusLineMax + kDateLineSize + own.size() + kSlack)) return false;
+  if (!allows_body(status_)) {
+    mode_ = Mode::kNoBody;
+  } else if (length_set_) {
+    mode_ = Mode::kFixed;
+  } else {
+    mode_ = Mode::kMeasured;
+    length_ = guess;
+  }
+  close_ = close_ || conn_.must_close();
+  char* const start = out_.tail();
+  char* to = put_status_line(start, status_);
+  to = put_date_line(to);
+  to = put(to, own);
+  tail_at_ = static_cast<std::uint32_t>(to - start);
+  to = put_tail(to, mode_, length_);
+  body_at_ = static_cast<std::uint32_t>(to - start);
+  out_.advance(body_at_);
+  return true;
+}
+
+// The fields that are the server's, and the empty line.
+char* ResponseWriter::put_tail(char* to, Mode mode, std::uint64_t length) const noexcept {
+  if (close_ || mode == Mode::kUntilClose) {
+    to = put(to, "Connection: close\r\n");
+  } else if (http10_) {
+    to = put(to, "Connection: keep-alive\r\n");
+  }
+  switch (mode) {
+    case Mode::kNothing:
+    case Mode::kUntilClose:
+      break;
+    case Mode::kNoBody:
+      // No length with 204 (RFC 9110 s8.6); 205 says that there is nothing (s15.3.6); 304 only what the handler knows of
+      // the representation that it does not send.
+      if (status_ == 205) to = put(to, "Content-Length: 0\r\n");
+      if (status_ != 304 || !length_set_) break;
+      [[fallthrough]];
+    case Mode::kMeasured:
+    case Mode::kFixed:
+      to = put(to, "Content-Length: ");
+      to = std::to_chars(to, to + 20, length).ptr;
+      to = put(to, "\r\n");
+      break;
+    case Mode::kChunked:
+      to = put(to, "Transfer-Encoding: chunked\r\n");
+      break;
+  }
+  return put(to, "\r\n");
+}
+
+// Replaces the tail of a head that is not committed, `behind` put between it and the body.
+bool ResponseWriter::rewrite_tail(Mode mode, std::uint64_t length, std::string_view behind) {
+  std::array<char, kSlack> tail;
+  char* end = put_tail(tail.data(), mode, length);
+  end = put(end, behind);
+  const auto size = static_cast<std::size_t>(end - tail.data());
+  const std::size_t old = body_at_ - tail_at_;
+  if (size > old && !out_.make_room(size - old)) return false;
+  char* const at = out_.current() + tail_at_;
+  const std::size_t body = out_.current_size() - body_at_;
+  if (size != old) std::memmove(at + size, at + old, body);
+  std::memcpy(at, tail.data(), size);
+  out_.advance(size - old);  // may be negative: unsigned arithmetic wraps to the same
+  body_at_ = tail_at_ + static_cast<std::uint32_t>(size);
+  return true;
+}
+
+// A measured response becomes a stream: what is in the buffer is its first chunk.
+bool ResponseWriter::to_stream() {
+  if (out_.failed()) return false;
+  const Mode mode = http10_ ? Mode::kUntilClose : Mode::kChunked;
+  if (mode == Mode::kUntilClose) close_ = true;
+  const std::size_t body = out_.current_size() - body_at_;
+  std::array<char, kChunkMax> size_line;
+  char* end = size_line.data();
+  const bool chunk = mode == Mode::kChunked && body != 0;
+  if (chunk) end = put(std::to_chars(end, end + 16, body, 16).ptr, "\r\n");
+  if (!rewrite_tail(mode, 0, {size_line.data(), static_cast<std::size_t>(end - size_line.data())})) return false;
+  if (chunk) {
+    if (!out_.make_room(2)) return false;
+    out_.append("\r\n", 2);
+  }
+  mode_ = mode;
+  commit();
+  return true;
+}
+
+bool ResponseWriter::stream(std::string_view bytes) {
+  if (out_.failed()) return false;
+  written_ += bytes.size();
+  if (head_only_ || bytes.empty()) return true;
+  const bool chunked = mode_ == Mode::kChunked;
+  std::array<char, kChunkMax> size_line;
+  char* end = size_line.data();
+  if (chunked) end = put(std::to_chars(end, end + 16, bytes.size(), 16).ptr, "\r\n");
+  const auto size = static_cast<std::size_t>(end - size_line.data());
+  if (bytes.size() < kThrough && out_.make_room(bytes.size() + kChunkMax)) {
+    out_.append(size_line.data(), size);
+    out_.append(bytes.data(), bytes.size());
+    if (chunked) out_.append("\r\n", 2);
+    commit();
+    return true;
+  }
+  static constexpr char kCrLf[] = {'\r', '\n'};
+  const iovec parts[] = {{size_line.data(), size},
+                         {const_cast<char*>(bytes.data()), bytes.size()},
+                         {const_cast<char*>(kCrLf), chunked ? sizeof(kCrLf) : 0}};
+  return out_.flush_with(parts);
+}
+
+bool ResponseWriter::write_fixed(std::string_view bytes) {
+  if (out_.failed()) return false;
+  written_ += bytes.size();
+  if (head_only_ || bytes.empty()) return true;
+  const bool small = bytes.size() < kThrough || (!committed_ && bytes.size() <= out_.room());
+  if (small && out_.make_room(bytes.size())) {
+    out_.append(bytes.data(), bytes.size());
+    if (committed_) commit();
+    return true;
+  }
+  commit();
+  const iovec part{const_cast<char*>(bytes.data()), bytes.size()};
+  return out_.flush_with({&part, 1});
+}
+
+void ResponseWriter::commit() noexcept {
+  committed_ = true;
+  conn_.note_committed();
+  out_.commit();
+}
+
+bool ResponseWriter::finish() {
+  if (mode_ == Mode::kNothing && !begin(0)) return false;
+  if (out_.failed()) return false;
+  switch (mode_) {
+    case Mode::kMeasured:
+      if (written_ != length_ && !rewrite_tail(Mode::kMeasured, written_, {})) return false;
+      break;
+    case Mode::kFixed:
+      commit();
+      return written_ == length_ || head_only_;
+    case Mode::kChunked:
+      if (!head_only_) {
+        if (!out_.make_room(5)) return false;
+        out_.append("0\r\n\r\n", 5);
+      }
+      break;
+    case Mode::kNothing:
+    case Mode::kUntilClose:
+    case Mode::kNoBody:
+      break;
+  }
+  commit();
+  return true;
+}
+
+bool ResponseWriter::replace(int code) {
+  if (committed_) return false;
+  if (started()) out_.drop_current();
+  mode_ = Mode::kNothing;
+  status_ = code;
+  length_set_ = false;
+  written_ = 0;
+  fields_size_ = 0;
+  more_fields_.clear();
+  static_cast<void>(set_header("Content-Type", "text/plain; charset=utf-8"));
+  std::array<char, kStatusLineMax> text;
+  char* end = put(std::to_chars(text.data(), text.data() + 3, code).ptr, " ");
+  end = put(put(end, reason_phrase(code)), "\n");
+  static_cast<void>(write({text.data(), static_cast<std::size_t>(end - text.data())}));
+  return true;
+}
+
+Result<void> ResponseWriter::failure(const char* op) const {
+  if (out_.failed()) return std::unexpected(out_.error());
+  return std::unexpected(Error{Code::kLimit, 0, op});
+}
+
+}  // namespace heddle::http

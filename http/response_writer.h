@@ -1,0 +1,128 @@
+// ResponseWriter: how a handler answers.
+//
+// The handler sets status and fields, and writes. As long as what it writes fits in the connection's buffer nothing is
+// sent, and the length is known when it returns: Content-Length. A body that outgrows the buffer, or a flush(), sends the
+// head and goes on as a stream: chunked for HTTP/1.1, ended by the close for 1.0. The framing is the server's alone.
+//
+//              write              outgrows the buffer, flush()
+//   kNothing ---------> kMeasured ---------------------------> kChunked | kUntilClose
+//       |  \  write, Content-Length set by the handler
+//       |   '-----------> kFixed
+//       '--- 204, 304, 205 ---> kNoBody                    finish() ends each of them
+//
+// I1. A response is replaced by a 500 only while none of it has been committed (output.h); afterwards a failure is shown by
+//     cutting the connection, never by an end that looks whole.
+// I2. No byte of a field name or value reaches the wire unchecked, so no handler can split a response.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include <heddle/core/error.h>
+
+namespace heddle::http {
+
+class Output;
+class ServerConn;
+
+/// Bytes of status line and fields that a response may have.
+inline constexpr std::size_t kMaxResponseFields = 12 * 1024;
+
+class ResponseWriter {
+ public:
+  ResponseWriter(const ResponseWriter&) = delete;
+  ResponseWriter& operator=(const ResponseWriter&) = delete;
+
+  /// Sets the final status, 200 to 599; before the first write. Default: 200.
+  /// Errors: kInvalid for another number, or after the head is fixed. Nothing changes then.
+  Result<void> status(int code);
+
+  /// Sets a field, in place of any of that name.
+  ///
+  /// Errors: kInvalid for a name that is no token, a value with CR, LF, NUL or another control, or after the head is fixed;
+  ///         kUnsupported for what belongs to the server: Transfer-Encoding, Connection, Keep-Alive, Date, Trailer, Upgrade;
+  ///         kLimit past kMaxResponseFields. The field is then left out: a caller who does not look sends a safe response.
+  /// A Content-Length (digits) is a promise: writing more is refused, less closes the connection, visibly cut.
+  Result<void> set_header(std::string_view name, std::string_view value);
+  /// The same, beside any of that name (Set-Cookie). Content-Length is never there twice.
+  Result<void> add_header(std::string_view name, std::string_view value);
+
+  /// Writes body bytes; the first write fixes status and fields. May park: while the peer takes nothing and the buffer is
+  /// full. For HEAD the bytes are counted and not sent.
+  ///
+  /// Errors: kInvalid for a body where the status allows none, or past the Content-Length; else why the connection failed
+  ///         (kTimeout past write_timeout, kReset, kClosed). A handler may ignore them: the server closes the connection.
+  Result<void> write(std::string_view bytes);
+  Result<void> write(std::span<const std::byte> bytes) {
+    return write(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+  }
+
+  /// Sends what was written so far, now. Parks until the kernel has taken it.
+  Result<void> flush();
+
+  /// Ends the connection after this response, and says so in it.
+  void close_connection() noexcept { close_ = true; }
+
+  /// True once status and fields can no longer change.
+  [[nodiscard]] bool started() const noexcept { return mode_ != Mode::kNothing; }
+  [[nodiscard]] int status() const noexcept { return status_; }
+
+ private:
+  friend class ServerConn;
+
+  enum class Mode : std::uint8_t { kNothing, kMeasured, kFixed, kChunked, kUntilClose, kNoBody };
+
+  ResponseWriter(ServerConn& conn, Output& out, bool head_only, bool http10) noexcept
+      : conn_(conn), out_(out), head_only_(head_only), http10_(http10) {}
+
+  // ---- for the connection ----
+
+  /// Ends the response; false if it is not whole. The connection goes on only if it is and must_close() is false.
+  bool finish();
+  /// Forgets a response that is not committed and answers `code` with its reason as text; false if it was too late.
+  bool replace(int code);
+  [[nodiscard]] bool must_close() const noexcept { return close_; }
+  [[nodiscard]] bool untouched() const noexcept { return mode_ == Mode::kNothing && !status_set_; }
+
+  // ---- inside ----
+
+  Result<void> put_field(std::string_view name, std::string_view value, bool replace_old);
+  Result<void> put_length(std::string_view value);
+  void remove_field(std::string_view name);
+  [[nodiscard]] std::string_view fields() const noexcept;
+  Result<void> append_field(std::string_view name, std::string_view value);
+
+  bool begin(std::uint64_t guess);
+  char* put_tail(char* to, Mode mode, std::uint64_t length) const noexcept;
+  bool rewrite_tail(Mode mode, std::uint64_t length, std::string_view behind);
+  bool to_stream();
+  bool stream(std::string_view bytes);
+  bool write_fixed(std::string_view bytes);
+  [[nodiscard]] Result<void> failure(const char* op) const;
+  void commit() noexcept;
+
+  static constexpr std::uint32_t kInlineFields = 1024;
+
+  ServerConn& conn_;
+  Output& out_;
+  const bool head_only_;
+  const bool http10_;
+  Mode mode_ = Mode::kNothing;
+  bool status_set_ = false;
+  bool length_set_ = false;
+  bool close_ = false;
+  bool committed_ = false;  // some of it may be on the wire
+  int status_ = 200;
+  std::uint32_t tail_at_ = 0;    // in the current response: where its Connection and framing fields begin
+  std::uint32_t body_at_ = 0;    // and its body
+  std::uint64_t length_ = 0;     // kFixed: announced; kMeasured: as the head says for now
+  std::uint64_t written_ = 0;    // by the handler
+  std::uint32_t fields_size_ = 0;
+  std::string more_fields_;  // all of them, once they outgrow the inline array
+  char inline_fields_[kInlineFields];
+};
+
+}  // namespace heddle::http
