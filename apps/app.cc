@@ -1,0 +1,128 @@
+#include "app.h"
+
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <heddle/core/run.h>
+
+#include "debug_pages.h"
+#include "stop_signal.h"
+
+namespace heddle::apps {
+namespace {
+
+PollerKind poller_of(const std::string& text) {
+  if (text == "io_uring") return PollerKind::kIoUring;
+  if (text == "epoll") return PollerKind::kEpoll;
+  return PollerKind::kAuto;
+}
+
+}  // namespace
+
+App::App(std::string name, const std::string& description, std::vector<std::string> listen, std::string debug)
+    : name_(std::move(name)),
+      flags_(name_ + ": " + description),
+      listen_(std::move(listen)),
+      debug_(std::move(debug)),
+      default_debug_(debug_) {
+  flags_.add_option("--listen", listen_, "Address to serve, HOST:PORT; port 0 takes a free one. Repeatable.")
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->capture_default_str();
+  flags_.add_option("--debug", debug_, "Address of the debug pages, HOST:PORT, or off")->capture_default_str();
+  flags_.add_option("--procs", procs_, "How many goroutines run at once; 0: as many as there are CPUs")
+      ->check(CLI::Range(0, 256))
+      ->capture_default_str();
+  flags_.add_option("--poller", poller_, "Back end: auto, io_uring or epoll")
+      ->check(CLI::IsMember({"auto", "io_uring", "epoll"}))
+      ->capture_default_str();
+  flags_.add_option("--log-level", log_level_, "trace, debug, info, warning, error or off")
+      ->check(CLI::IsMember({"trace", "debug", "info", "warning", "error", "off"}))
+      ->capture_default_str();
+  flags_.add_option("--grace", grace_seconds_, "Seconds that running work gets to end after SIGTERM or SIGINT")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+}
+
+App::~App() = default;
+
+int App::run(int argc, char** argv, const std::function<int()>& body) {
+  try {
+    flags_.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return flags_.exit(e) == 0 ? 0 : 2;  // --help is not an error
+  }
+  auto log = spdlog::stderr_logger_mt(name_);
+  log->set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %l %n: %v");
+  log->set_level(spdlog::level::from_str(log_level_));
+  spdlog::set_default_logger(log);
+  if (!parse_addresses()) return 2;
+  stop_ = std::make_unique<StopSignal>();
+  const int status = heddle::run(
+      [&] {
+        if (!start_debug_pages()) return 1;
+        const int result = body();
+        if (debug_pages_ != nullptr) debug_pages_->close();
+        return result;
+      },
+      RunOptions{.procs = procs_, .poller = poller_of(poller_)});
+  stop_.reset();
+  return status;
+}
+
+bool App::parse_addresses() {
+  for (const std::string& text : listen_) {
+    auto address = net::Address::parse(text);
+    if (!address) {
+      spdlog::error("--listen {}: {}", text, address.error().message());
+      return false;
+    }
+    addresses_.push_back(*address);
+  }
+  if (debug_ != "off") {
+    if (auto address = net::Address::parse(debug_); !address) {
+      spdlog::error("--debug {}: {}", debug_, address.error().message());
+      return false;
+    }
+  }
+  return true;
+}
+
+bool App::start_debug_pages() {
+  if (debug_ == "off") return true;
+  debug_pages_ = std::make_unique<DebugPages>();
+  const auto address = debug_pages_->listen(*net::Address::parse(debug_));
+  if (address) {
+    spdlog::info("debug pages on http://{}/debug/", address->to_string());
+    return true;
+  }
+  // Asked for: an error. The default, taken by another program on this machine: not worth refusing service.
+  if (debug_ != default_debug_) {
+    spdlog::error("--debug {}: {}", debug_, address.error().message());
+    return false;
+  }
+  spdlog::warn("no debug pages: {}: {}", debug_, address.error().message());
+  return true;
+}
+
+std::chrono::nanoseconds App::grace() const noexcept {
+  return std::chrono::nanoseconds(static_cast<std::int64_t>(grace_seconds_ * 1e9));
+}
+
+void App::ready(const std::vector<std::string>& where) {
+  std::string text;
+  for (const std::string& w : where) text.append(text.empty() ? "" : ", ").append(w);
+  spdlog::info("listening on {} ({}, {} proc{})", text, poller_name(), procs(), procs() == 1 ? "" : "s");
+}
+
+int App::failed(std::string_view what, const Error& error) {
+  spdlog::error("{}: {}", what, error.message());
+  return 1;
+}
+
+void App::wait_for_stop() {
+  stop_->wait();
+  spdlog::info("stopping");
+}
+
+}  // namespace heddle::apps

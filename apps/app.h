@@ -1,0 +1,73 @@
+// What every heddle program shares: its flags, its log, its debug pages, and how it stops.
+//
+//   int main(int argc, char** argv) {
+//     App app("heddle-hello", "serves a greeting over HTTP/1.1", {"127.0.0.1:8080"}, "127.0.0.1:6060");
+//     return app.run(argc, argv, [&] { … serve …; app.ready("http://127.0.0.1:8080"); app.wait_for_stop(); … });
+//   }
+//
+// Exit codes: 0 after an orderly stop, 1 if it could not start or had to cut connections, 2 for wrong flags.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <heddle/core/error.h>
+#include <heddle/core/poller.h>
+#include <heddle/net/address.h>
+
+namespace heddle::apps {
+
+class DebugPages;
+class StopSignal;
+
+class App {
+ public:
+  /// `debug` is where the debug pages are by default: "off" or an address.
+  App(std::string name, const std::string& description, std::vector<std::string> listen, std::string debug);
+  ~App();
+
+  /// For flags of the program's own, before run().
+  CLI::App& flags() noexcept { return flags_; }
+
+  /// Parses the flags, starts the scheduler and the debug pages, and runs `body` as the main goroutine. Returns the
+  /// process's exit code: the body's, or that of a flag's or address's error.
+  int run(int argc, char** argv, const std::function<int()>& body);
+
+  // ---- inside the body ----
+
+  /// The addresses of --listen, parsed.
+  [[nodiscard]] const std::vector<net::Address>& addresses() const noexcept { return addresses_; }
+  [[nodiscard]] std::chrono::nanoseconds grace() const noexcept;
+
+  /// Logs the one line that says what is served where: "listening on http://127.0.0.1:8080 (io_uring, 2 procs)".
+  void ready(const std::vector<std::string>& where);
+  /// Logs why `what` failed. Returns exit code 1.
+  int failed(std::string_view what, const Error& error);
+
+  /// Parks until SIGTERM or SIGINT. A second one, later, ends the process at once.
+  void wait_for_stop();
+
+ private:
+  bool parse_addresses();
+  bool start_debug_pages();
+
+  const std::string name_;
+  CLI::App flags_;
+  std::vector<std::string> listen_;
+  std::string debug_;
+  const std::string default_debug_;
+  int procs_ = 0;
+  std::string poller_ = "auto";
+  std::string log_level_ = "info";
+  double grace_seconds_ = 10;
+  std::vector<net::Address> addresses_;
+  std::unique_ptr<StopSignal> stop_;
+  std::unique_ptr<DebugPages> debug_pages_;
+};
+
+}  // namespace heddle::apps
