@@ -1,0 +1,157 @@
+// bench_core: what core's verbs cost, one P, Google Benchmark. Names as in Go's own benchmarks of the same things.
+//
+//   spawn_join           wg.go of an empty function, wg.wait
+//   yield                gosched with one other goroutine that does the same; one switch each
+//   chan_pingpong        round trip between two goroutines over two unbuffered channels
+//   chan_buffered        send and receive of one value, producer and consumer with a buffer of 100 between them
+//   chan_uncontended     send and receive of one value by one goroutine; nobody ever waits
+//   select_two           select of two receives, one of them ready, and the send that makes it so
+//   mutex_uncontended    lock and unlock
+//   park_1m              a million goroutines parked on one channel, then released
+//
+// Everything runs inside the main goroutine. Read them with `--benchmark_repetitions=5 --benchmark_report_aggregates_only`:
+// on a shared machine single figures mean little.
+#include <benchmark/benchmark.h>
+#include <heddle/core/chan.h>
+#include <heddle/core/go.h>
+#include <heddle/core/mutex.h>
+#include <heddle/core/run.h>
+#include <heddle/core/select.h>
+#include <heddle/core/wait_group.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+
+namespace {
+
+using heddle::Chan;
+using heddle::make_chan;
+using heddle::WaitGroup;
+
+void spawn_join(benchmark::State& state) {
+  WaitGroup wg;
+  for (auto _ : state) {
+    wg.go([] {});
+    wg.wait();
+  }
+}
+BENCHMARK(spawn_join);
+
+void yield(benchmark::State& state) {
+  bool over = false;
+  WaitGroup wg;
+  wg.go([&over] {
+    while (!over) heddle::gosched();
+  });
+  // Two yields an iteration: ours, and the other's that brings us back.
+  while (state.KeepRunningBatch(2)) heddle::gosched();
+  over = true;
+  wg.wait();
+}
+BENCHMARK(yield);
+
+void chan_pingpong(benchmark::State& state) {
+  auto ping = make_chan<int>();
+  auto pong = make_chan<int>();
+  WaitGroup wg;
+  wg.go([&] {
+    for (int v : ping) pong.send(v);
+  });
+  for (auto _ : state) {
+    ping.send(1);
+    benchmark::DoNotOptimize(pong.recv());
+  }
+  ping.close();
+  wg.wait();
+}
+BENCHMARK(chan_pingpong);
+
+void chan_buffered(benchmark::State& state) {
+  auto ch = make_chan<int>(100);
+  WaitGroup wg;
+  wg.go([&] {
+    for (int v : ch) benchmark::DoNotOptimize(v);
+  });
+  for (auto _ : state) ch.send(1);
+  ch.close();
+  wg.wait();
+}
+BENCHMARK(chan_buffered);
+
+void chan_uncontended(benchmark::State& state) {
+  constexpr int kBatch = 100;
+  auto ch = make_chan<int>(kBatch);
+  while (state.KeepRunningBatch(kBatch)) {
+    for (int i = 0; i < kBatch; ++i) ch.send(i);
+    for (int i = 0; i < kBatch; ++i) benchmark::DoNotOptimize(ch.recv());
+  }
+}
+BENCHMARK(chan_uncontended);
+
+void select_two(benchmark::State& state) {
+  auto a = make_chan<int>(1);
+  auto b = make_chan<int>(1);
+  a.send(0);
+  for (auto _ : state) {
+    heddle::select(heddle::on_recv(a, [&](int v, bool) { b.send(v); }),
+                   heddle::on_recv(b, [&](int v, bool) { a.send(v); }));
+  }
+}
+BENCHMARK(select_two);
+
+void mutex_uncontended(benchmark::State& state) {
+  heddle::Mutex mutex;
+  for (auto _ : state) {
+    mutex.lock();
+    mutex.unlock();
+  }
+}
+BENCHMARK(mutex_uncontended);
+
+// Resident memory in bytes. Source: proc(5), /proc/pid/statm, the second field, in pages.
+double resident_bytes() {
+  std::FILE* f = std::fopen("/proc/self/statm", "r");
+  long size = 0;
+  long resident = 0;
+  if (f == nullptr || std::fscanf(f, "%ld %ld", &size, &resident) != 2) std::abort();
+  std::fclose(f);
+  return static_cast<double>(resident) * static_cast<double>(sysconf(_SC_PAGESIZE));
+}
+
+void park_1m(benchmark::State& state) {
+  constexpr std::int64_t kGoroutines = 1'000'000;
+  for (auto _ : state) {
+    const double before = resident_bytes();
+    auto gate = make_chan<int>();
+    WaitGroup wg;
+    std::int64_t ran = 0;  // one P: no two of them run at once
+    for (std::int64_t i = 0; i < kGoroutines; ++i) {
+      wg.go([&] {
+        if (!gate.recv()) ++ran;
+      });
+      // Lets it run and park, so that all really wait at once and none is a queue's length behind.
+      if (i % 100 == 99) heddle::gosched();
+    }
+    state.counters["rss_gb"] = (resident_bytes() - before) / 1e9;
+    gate.close();
+    wg.wait();
+    state.counters["ran"] = static_cast<double>(ran);
+    if (ran != kGoroutines) state.SkipWithError("not every goroutine ran exactly once");
+  }
+}
+BENCHMARK(park_1m)->Iterations(1)->Unit(benchmark::kMillisecond)->MeasureProcessCPUTime()->UseRealTime();
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  return heddle::run(
+      [] {
+        benchmark::RunSpecifiedBenchmarks();
+        benchmark::Shutdown();
+      },
+      {.procs = 1});
+}
