@@ -1,0 +1,272 @@
+// MemoryStream: a connection without a network, driven step by step by a test.
+//
+// The test's goroutine plays the home worker: bytes, end, timer and the final on_closed() reach the sink from its calls
+// alone, one at a time, as net/stream.h promises. What the server writes collects in `written`; how much the "peer" takes
+// per call, and in all, is the test's to say. Rules of the contract that a sink could break are checked here: two writers,
+// a call after close(), a second close().
+#pragma once
+
+#include <gtest/gtest.h>
+#include <heddle/core/go.h>
+#include <heddle/core/lock.h>
+#include <heddle/core/park.h>
+#include <heddle/net/stream.h>
+
+#include <algorithm>
+#include <atomic>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace heddle::http::test {
+
+class MemoryStream final : public net::Stream {
+ public:
+  static constexpr std::size_t kNoLimit = std::numeric_limits<std::size_t>::max();
+
+  // ---- the test's side, from its own goroutine ----
+
+  void attach(net::StreamSink* sink) { sink_ = sink; }
+
+  /// The peer sends. Held back while the server has paused the stream.
+  void send(std::string_view bytes) {
+    held_ += bytes;
+    pump();
+  }
+  /// The peer's half ends, or the connection breaks; after what was sent before.
+  void end(Code code = Code::kEof) {
+    end_ = Error{code, 0, "peer"};
+    end_due_ = true;
+    pump();
+  }
+  /// The peer takes at most `n` bytes per write from now on.
+  void take_per_write(std::size_t n) { per_write_ = n; }
+  /// The peer takes `n` bytes and then nothing more; wakes a writer that waits.
+  void take_in_all(std::size_t n) {
+    G* g = nullptr;
+    {
+      LockGuard guard(lock_);
+      budget_ = n;
+      if (n != 0) g = take_waiter_locked();
+    }
+    if (g != nullptr) ready(g);
+  }
+
+  /// Delivers what is due. Returns true if something was.
+  bool pump() {
+    bool did = false;
+    while (step()) did = true;
+    return did;
+  }
+
+  /// Lets every goroutine run until nothing happens any more. Needs one P.
+  void settle() {
+    std::size_t writes = 0;
+    for (int quiet = 0; quiet < 50;) {
+      gosched();
+      const bool pumped = pump();
+      const std::size_t now = this->writes().size();
+      const bool moved = pumped || std::exchange(writes, now) != now;
+      quiet = moved ? 0 : quiet + 1;
+    }
+  }
+  /// Pumps until `done`, for any number of Ps. False after very many rounds.
+  template <class F>
+  bool pump_until(F done) {
+    for (int i = 0; i < 20'000'000; ++i) {
+      if (done()) return true;
+      if (!pump()) gosched();
+    }
+    return false;
+  }
+
+  [[nodiscard]] std::string written() {
+    LockGuard guard(lock_);
+    return written_;
+  }
+  [[nodiscard]] std::vector<std::size_t> writes() {
+    LockGuard guard(lock_);
+    return writes_;
+  }
+  void forget_writes() {
+    LockGuard guard(lock_);
+    writes_.clear();
+    written_.clear();
+  }
+  [[nodiscard]] bool shut() {
+    LockGuard guard(lock_);
+    return shut_;
+  }
+  /// close() was called; gone() once on_closed() ran too.
+  [[nodiscard]] bool closed() {
+    LockGuard guard(lock_);
+    return closed_;
+  }
+  [[nodiscard]] bool gone() const { return gone_; }
+  [[nodiscard]] bool paused() {
+    LockGuard guard(lock_);
+    return paused_;
+  }
+  [[nodiscard]] std::int64_t timer() {
+    LockGuard guard(lock_);
+    return timer_;
+  }
+  [[nodiscard]] std::size_t held() const { return held_.size(); }
+
+  // ---- the server's side ----
+
+  Result<std::size_t> try_writev(std::span<const iovec> iov) override {
+    EXPECT_FALSE(writing_.exchange(true)) << "two writers";
+    struct Done {
+      std::atomic<bool>& w;
+      ~Done() { w = false; }
+    } done{writing_};
+    LockGuard guard(lock_);
+    EXPECT_FALSE(closed_) << "a write after close()";
+    if (broken_) return std::unexpected(Error{Code::kReset, 0, "write"});
+    if (shut_) return std::unexpected(Error{Code::kReset, 0, "write"});
+    std::size_t left = std::min(budget_, per_write_);
+    if (left == 0) return std::unexpected(Error{Code::kWouldBlock, 0, "write"});
+    std::size_t total = 0;
+    for (const iovec& v : iov) {
+      const std::size_t n = std::min(left, v.iov_len);
+      written_.append(static_cast<const char*>(v.iov_base), n);
+      total += n;
+      left -= n;
+    }
+    if (budget_ != kNoLimit) budget_ -= total;
+    writes_.push_back(total);
+    return total;
+  }
+
+  Result<void> wait_writable(TimePoint deadline) override {
+    lock_.lock();
+    EXPECT_FALSE(closed_) << "a wait after close()";
+    if (budget_ != 0 || broken_ || shut_) {
+      lock_.unlock();
+      return {};
+    }
+    waiter_ = current_g();
+    wait_deadline_ = to_nanos(deadline);
+    timed_out_ = false;
+    park_unlock(lock_, WaitReason::kHttpWrite);
+    if (timed_out_) return std::unexpected(Error{Code::kTimeout, 0, "write"});
+    return {};
+  }
+
+  void pause() override {
+    LockGuard guard(lock_);
+    EXPECT_FALSE(closed_);
+    paused_ = true;
+  }
+  void resume() override {
+    LockGuard guard(lock_);
+    EXPECT_FALSE(closed_);
+    paused_ = false;
+  }
+  void set_timer(std::int64_t when) override {
+    LockGuard guard(lock_);
+    EXPECT_FALSE(closed_);
+    timer_ = when;
+  }
+  void shutdown_write() override {
+    G* g = nullptr;
+    {
+      LockGuard guard(lock_);
+      EXPECT_FALSE(closed_);
+      shut_ = true;
+      g = take_waiter_locked();
+    }
+    if (g != nullptr) ready(g);
+  }
+  void close() override {
+    LockGuard guard(lock_);
+    EXPECT_FALSE(closed_) << "a second close()";
+    closed_ = true;
+  }
+  std::string peer_address() const override { return "memory:1"; }
+
+ private:
+  G* take_waiter_locked() {
+    G* g = waiter_;
+    waiter_ = nullptr;
+    return g;
+  }
+
+  bool step() {
+    enum { kNothing, kData, kEnd, kTimer, kClosed } what = kNothing;
+    G* late = nullptr;
+    {
+      LockGuard guard(lock_);
+      const std::int64_t now = nanotime();
+      if (closed_) {
+        if (!gone_) what = kClosed;
+      } else if (waiter_ != nullptr && wait_deadline_ <= now) {
+        timed_out_ = true;
+        late = take_waiter_locked();
+      } else if (timer_ <= now) {
+        timer_ = kNever;
+        what = kTimer;
+      } else if (!held_.empty() && !paused_) {
+        what = kData;
+      } else if (held_.empty() && end_due_) {
+        end_due_ = false;
+        if (end_.code != Code::kEof) {
+          broken_ = true;
+          late = take_waiter_locked();
+        }
+        what = kEnd;
+      }
+    }
+    if (late != nullptr) ready(late);
+    switch (what) {
+      case kNothing:
+        return late != nullptr;
+      case kData: {
+        // Like a ring's provided buffers: pieces of 4 KiB.
+        std::string piece = held_.substr(0, 4096);
+        held_.erase(0, piece.size());
+        sink_->on_data(std::as_bytes(std::span(piece)));
+        std::fill(piece.begin(), piece.end(), '\xee');  // the bytes were the poller's
+        return true;
+      }
+      case kEnd:
+        sink_->on_end(end_);
+        return true;
+      case kTimer:
+        sink_->on_timer();
+        return true;
+      case kClosed:
+        gone_ = true;
+        sink_->on_closed();
+        return true;
+    }
+    return false;
+  }
+
+  net::StreamSink* sink_ = nullptr;
+  std::string held_;
+  bool end_due_ = false;
+  Error end_{};
+  bool gone_ = false;
+
+  RawMutex lock_{LockRank::kNetStream};
+  std::atomic<bool> writing_{false};
+  // guarded by lock_
+  std::string written_;
+  std::vector<std::size_t> writes_;
+  std::size_t per_write_ = kNoLimit;
+  std::size_t budget_ = kNoLimit;
+  bool paused_ = false;
+  bool shut_ = false;
+  bool closed_ = false;
+  bool broken_ = false;
+  bool timed_out_ = false;
+  std::int64_t timer_ = kNever;
+  G* waiter_ = nullptr;
+  std::int64_t wait_deadline_ = kNever;
+};
+
+}  // namespace heddle::http::test

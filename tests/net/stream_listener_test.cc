@@ -1,0 +1,262 @@
+// Stream listeners: dealing, refusing, running out of descriptors, and closing.
+#include <heddle/net/stream_listener.h>
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <map>
+#include <mutex>
+
+#include <heddle/net/internal/accept_desc.h>
+#include <heddle/net/internal/sys.h>
+
+#include "stream_test_util.h"
+
+namespace heddle::net {
+namespace {
+
+using namespace test;
+
+class ListenerOnProcs : public testing::TestWithParam<int> {};
+INSTANTIATE_TEST_SUITE_P(procs, ListenerOnProcs, testing::Values(1, 2, 4));
+
+// Sends and expects the same back.
+void check_one_echo(Conn& conn) {
+  std::byte buf[100];
+  conn.set_deadline(patience());
+  ASSERT_TRUE(conn.write(bytes_of(100)));
+  ASSERT_EQ(conn.read_full(buf), std::size_t{100});
+  ASSERT_EQ(check_bytes(buf, 0), 100U);
+}
+
+TEST_P(ListenerOnProcs, connections_are_dealt_out_evenly) {
+  with_procs(GetParam(), [] {
+    std::mutex mutex;
+    std::map<Poller*, int> homes;
+    EchoAcceptor echo;
+    TestAcceptor acceptor([&](Stream& stream) {
+      {
+        const std::lock_guard guard(mutex);
+        ++homes[current_poller()];
+      }
+      return echo.on_accept(stream);
+    });
+    auto listener = must_listen_streams(acceptor);
+    std::vector<Conn> conns;
+    for (int i = 0; i < 10 * procs(); ++i) {
+      conns.push_back(must(dial(listener->local_address())));
+      check_one_echo(conns.back());
+    }
+    EXPECT_EQ(homes.size(), static_cast<std::size_t>(procs()));
+    for (const auto& [home, count] : homes) EXPECT_EQ(count, 10);
+    // The next ones go to where there are fewer: those that left leave a gap that is filled.
+    conns.clear();
+    until([&] { return echo.live.load() == 0; });
+    listener->close();
+  });
+}
+
+TEST_P(ListenerOnProcs, a_closed_listeners_port_is_free_at_once) {
+  static std::atomic<int> binds{0};
+  Sys sys = kRealSys;
+  sys.bind = [](int fd, const sockaddr* sa, socklen_t len) {
+    binds.fetch_add(1);
+    return kRealSys.bind(fd, sa, len);
+  };
+  const ScopedSys scoped(sys);
+  binds = 0;
+  with_procs(GetParam(), [] {
+    EchoAcceptor acceptor;
+    auto listener = must_listen_streams(acceptor);
+    const Address address = listener->local_address();
+    std::vector<Conn> conns;
+    for (int i = 0; i < 100; ++i) {
+      conns.push_back(must(dial(address)));
+      check_one_echo(conns.back());
+      listener->close();
+      listener->close();  // idempotent
+      listener = must_listen_streams(acceptor, address);
+    }
+    for (Conn& conn : conns) check_one_echo(conn);  // connections live on
+    conns.clear();
+    until([&] { return acceptor.live.load() == 0; });
+    listener->close();
+  });
+  EXPECT_EQ(binds.load(), 101) << "a bind had to be tried again";
+}
+
+TEST_P(ListenerOnProcs, no_on_accept_runs_after_close_has_returned) {
+  with_procs(GetParam(), [] {
+    for (int i = 0; i < 30; ++i) {
+      EchoAcceptor echo;
+      std::atomic<bool> over{false};
+      auto acceptor = std::make_unique<TestAcceptor>([&](Stream& stream) {
+        EXPECT_FALSE(over.load());
+        return echo.on_accept(stream);
+      });
+      auto listener = must_listen_streams(*acceptor);
+      const Address address = listener->local_address();
+      WaitGroup wg;
+      for (int k = 0; k < 8; ++k) {
+        wg.go([&] {
+          for (int c = 0; c < 4; ++c) {
+            const Result<Conn> conn = dial(address);  // refused or reset once it is closed
+          }
+        });
+      }
+      for (int k = 0; k < i % 5; ++k) gosched();
+      listener->close();
+      over = true;
+      acceptor.reset();  // ASan sees who still uses it
+      wg.wait();
+      until([&] { return echo.live.load() == 0; });
+    }
+  });
+}
+
+TEST(StreamListener, connections_that_the_kernel_had_completed_are_served_at_close) {
+  with_procs(1, [] {
+    EchoAcceptor acceptor;
+    auto listener = must_listen_streams(acceptor);
+    std::vector<int> fds;
+    // Plain blocking calls: the scheduler has no chance to accept in between.
+    for (int i = 0; i < 20; ++i) {
+      const Address address = listener->local_address();
+      const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+      ASSERT_EQ(::connect(fd, address.sa(), address.size()), 0);
+      ASSERT_EQ(::send(fd, "x", 1, 0), 1);
+      fds.push_back(fd);
+    }
+    listener->close();
+    EXPECT_EQ(acceptor.accepted.load(), 20);
+    for (const int fd : fds) {
+      char c = 0;
+      until([&] { return ::recv(fd, &c, 1, MSG_DONTWAIT) == 1; });
+      EXPECT_EQ(c, 'x');
+      ::close(fd);
+    }
+    until([&] { return acceptor.live.load() == 0; });
+  });
+}
+
+TEST(StreamListener, a_refused_connection_is_closed_at_once) {
+  with_procs(2, [] {
+    std::atomic<int> asked{0};
+    TestAcceptor acceptor([&](Stream&) {
+      asked.fetch_add(1);
+      return nullptr;
+    });
+    auto listener = must_listen_streams(acceptor);
+    for (int i = 0; i < 50; ++i) {
+      Conn conn = must(dial(listener->local_address()));
+      std::byte buf[1];
+      conn.set_deadline(patience());
+      EXPECT_EQ(conn.read(buf), std::size_t{0});
+    }
+    EXPECT_EQ(asked.load(), 50);
+    listener->close();
+  });
+}
+
+TEST(StreamListener, out_of_descriptors_it_rests_and_goes_on) {
+  rlimit before{};
+  ::getrlimit(RLIMIT_NOFILE, &before);
+  with_procs(1, [&before] {
+    EchoAcceptor acceptor;
+    std::vector<int> clients;
+    for (int i = 0; i < 10; ++i) clients.push_back(::socket(AF_INET, SOCK_STREAM, 0));
+    // Room for the listener and three more. Before it listens: a ring notes the limit when the accept is armed.
+    const rlimit tight{static_cast<rlim_t>(clients.back() + 5), before.rlim_max};
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &tight), 0);
+    auto listener = must_listen_streams(acceptor);
+    const Address address = listener->local_address();
+    for (const int fd : clients) ASSERT_EQ(::connect(fd, address.sa(), address.size()), 0);
+    sleep(120ms);  // a few rests: nothing is to be waited for, this is the time that it must not spin in
+    EXPECT_EQ(acceptor.accepted.load(), 3);
+    timespec cpu{};
+    ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
+    const std::int64_t cpu_before = cpu.tv_sec * 1'000'000'000 + cpu.tv_nsec;
+    sleep(300ms);
+    ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
+    EXPECT_LT(cpu.tv_sec * 1'000'000'000 + cpu.tv_nsec - cpu_before, 100'000'000) << "it spins";
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+    until([&] { return acceptor.accepted.load() == 10; });
+    for (const int fd : clients) {
+      ASSERT_EQ(::send(fd, "y", 1, 0), 1);
+      char c = 0;
+      until([&] { return ::recv(fd, &c, 1, MSG_DONTWAIT) == 1; });
+      ::close(fd);
+    }
+    until([&] { return acceptor.live.load() == 0; });
+    listener->close();
+  });
+}
+
+TEST(StreamListener, what_an_errno_of_accept_asks_for) {
+  EXPECT_EQ(accept_verdict(EAGAIN), AcceptVerdict::kDrained);
+  for (const int error : {ECONNABORTED, EPROTO, ENETDOWN, EHOSTUNREACH, EINTR, EPERM}) {
+    EXPECT_EQ(accept_verdict(error), AcceptVerdict::kGoOn) << error;
+  }
+  for (const int error : {EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOTSOCK}) {
+    EXPECT_EQ(accept_verdict(error), AcceptVerdict::kRest) << error;
+  }
+}
+
+TEST(StreamListener, an_address_in_use_is_told_by_name_and_shared_only_on_request) {
+  with_procs(1, [] {
+    EchoAcceptor acceptor;
+    auto first = StreamListener::listen(any_port(), acceptor, {.reuse_port = true});
+    ASSERT_TRUE(first);
+    auto second = StreamListener::listen((*first)->local_address(), acceptor, {.reuse_port = true});
+    EXPECT_TRUE(second);
+    const auto third = StreamListener::listen((*first)->local_address(), acceptor);
+    ASSERT_FALSE(third);
+    EXPECT_EQ(third.error().code, Code::kAddressInUse);
+    (*first)->close();
+    (*second)->close();
+  });
+}
+
+TEST_P(ListenerOnProcs, thousands_of_connections_leave_no_descriptor_behind) {
+  with_procs(GetParam(), [] {
+    EchoAcceptor acceptor;
+    auto listener = must_listen_streams(acceptor);
+    const int rounds = kSanitized ? 300 : 1500;
+    int before = 0;
+    for (int i = 0; i < rounds; ++i) {
+      Conn conn = must(dial(listener->local_address()));
+      check_one_echo(conn);
+      if (i == 0) before = open_fds();
+      if (i % 3 == 0) {
+        ASSERT_TRUE(conn.set_linger(0));
+      }
+    }
+    until([&] { return acceptor.live.load() == 0; });
+    EXPECT_LE(open_fds(), before + 10);
+    listener->close();
+  });
+}
+
+TEST(StreamListener, the_end_of_a_run_closes_streams_and_listeners_that_were_left) {
+  const int before = open_fds();
+  Address address = any_port();
+  static EchoAcceptor acceptor;
+  for (int i = 0; i < 3; ++i) {
+    with_procs(2, [&] {
+      auto listener = must_listen_streams(acceptor, address);
+      address = listener->local_address();
+      static Conn kept;
+      kept = must(dial(address));
+      check_one_echo(kept);
+      static_cast<void>(listener.release());  // as if the program had forgotten it
+    });
+    EXPECT_EQ(open_fds(), before);
+  }
+}
+
+}  // namespace
+}  // namespace heddle::net
