@@ -6,6 +6,7 @@
 #include <cerrno>
 
 #include <heddle/net/internal/net_poller.h>
+#include <heddle/net/internal/socket.h>
 #include <heddle/net/internal/stream_conn.h>
 #include <heddle/net/internal/sys.h>
 
@@ -81,6 +82,7 @@ bool AcceptDesc::accept_some(int most) noexcept {
 }
 
 void AcceptDesc::deal(int new_fd) noexcept {
+  if (lock.closing()) let_packets_in(new_fd);  // closing was set before the filter: I3
   StreamConn* stream = stream_slab().take();
   if (stream == nullptr) {  // no memory for a slot: this client is refused, the next ones wait
     sys().close(new_fd);

@@ -8,7 +8,8 @@
 // I2. Out of descriptors (EMFILE, ENFILE) or memory (ENOBUFS, ENOMEM) is no reason to drop the listener, nor to spin: the
 //     kernel keeps the queue and we rest. What failed about one connection (ECONNABORTED …) concerns that one only.
 // I3. Connections that the kernel had completed when close() was called are still accepted and served: their clients may
-//     have sent a request.
+//     have sent a request. Closing begins with a filter that lets no further handshake complete (stop_handshakes), so none
+//     comes between the last accept and close(2), which would reset it.
 //
 // Dealing: the home with the fewest streams, the first in turn among equals. The counts are hints, updated at the deal.
 #pragma once

@@ -53,7 +53,7 @@ class EpollPoller final : public NetPoller {
 
   const int epfd_;
   const std::unique_ptr<std::byte[]> scratch_;
-  std::array<epoll_event, 256> events_;
+  std::array<epoll_event, 64> events_;  // per turn: as many as uring_poller.h's kBatch, for the same reason
   int next_ = 0, count_ = 0;  // events_[next_, count_) are fetched and not run
   bool pwait2_ = true;        // epoll_pwait2(2) works: timeouts in nanoseconds
   RawMutex registering_{LockRank::kNetHome};  // guards epoll_ctl and PollDesc::watched of sockets homed here

@@ -7,6 +7,7 @@
 
 #include <heddle/core/check.h>
 #include <heddle/net/internal/accept_desc.h>
+#include <heddle/net/internal/socket.h>
 #include <heddle/net/internal/stream_conn.h>
 #include <heddle/net/internal/sys.h>
 #include <heddle/net/stream_listener.h>
@@ -100,6 +101,7 @@ void NetPoller::end(PollDesc& pd) noexcept {
     return;
   }
   const bool home = here() == this;
+  if (pd.kind == DescKind::kAcceptor) stop_handshakes(pd.fd);  // accept_desc.h I3
   // What is armed keeps the socket alive, and a home may be busy: tell the peer now. At home a stream of epoll will be
   // closed within this turn, which does the same. A listener must not be shut down: that would drop its queue.
   if (pd.kind != DescKind::kAcceptor && (holds_sockets() || !home) && !pd.abort.load(std::memory_order_relaxed)) {

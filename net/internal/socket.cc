@@ -1,6 +1,7 @@
 // Making sockets.
 #include <heddle/net/internal/socket.h>
 
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
@@ -77,6 +78,18 @@ Result<OwnedFd> tcp_listen(const Address& address, int backlog, bool reuse_port)
     if (status != -EADDRINUSE || now() >= give_up) return std::unexpected(Error::from_errno(-status, "listen"));
     sleep(kBindPause);
   }
+}
+
+void stop_handshakes(int fd) noexcept {
+  sock_filter drop_all = BPF_STMT(BPF_RET | BPF_K, 0);  // "keep 0 bytes of the packet"
+  const sock_fprog program{1, &drop_all};
+  // Refused (SO_LOCK_FILTER, a seccomp filter): then the small window stays open, as it is for any other server.
+  static_cast<void>(sys().setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program));
+}
+
+void let_packets_in(int fd) noexcept {
+  const int unused = 0;
+  static_cast<void>(sys().setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof unused));  // ENOENT: it has none
 }
 
 Result<Address> local_address_of(int fd) { return address_by(sys().getsockname, fd, "getsockname"); }

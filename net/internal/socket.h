@@ -35,6 +35,16 @@ class OwnedFd {
 /// kernel has taken its ring down in the background. Threads: a goroutine (it sleeps between tries).
 [[nodiscard]] Result<OwnedFd> tcp_listen(const Address& address, int backlog, bool reuse_port);
 
+/// Has the kernel drop every packet for the listening `fd` itself: no handshake completes any more, and those that had can be
+/// accepted in peace. A client that knocks now gets no answer, tries again after a second (its SYN's retransmission) and
+/// finds the successor, where close(2) alone would reset it if it came between the last accept and the close.
+/// Connections already accepted have sockets of their own and notice nothing. Source: socket(7), SO_ATTACH_FILTER.
+void stop_handshakes(int fd) noexcept;
+
+/// For a connection accepted after stop_handshakes(): a handshake that was in its last step then has passed the filter on to
+/// the new socket, which would hear nothing for ever. What it missed is sent again by the peer.
+void let_packets_in(int fd) noexcept;
+
 [[nodiscard]] Result<Address> local_address_of(int fd);
 [[nodiscard]] Result<Address> peer_address_of(int fd);
 

@@ -57,13 +57,13 @@ int UringPoller::watch(PollDesc& pd, Mode mode) noexcept {
 int UringPoller::poll_events() noexcept {
   if (!doorbell_armed_) arm_doorbell();
   int n = 0;
-  for (int round = 0; round < kRounds; ++round) {
+  for (int round = 0; round < kRounds && n < kBatch; ++round) {
     if (ring_.enter_would_pay()) {
       ring_.enter();
     } else if (!ring_.has_completions()) {
       break;
     }
-    n += ring_.drain(kBatch, [this](const io_uring_cqe& cqe) { complete(cqe); });
+    n += ring_.drain(kBatch - n, [this](const io_uring_cqe& cqe) { complete(cqe); });
     buffers_.publish();
   }
   return n;

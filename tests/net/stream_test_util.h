@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <vector>
 
 #include <heddle/net/internal/net_poller.h>
@@ -18,10 +19,16 @@ namespace heddle::net::test {
 /// Echoes what comes; while the peer does not take it, the stream is paused and a goroutine waits.
 class EchoAcceptor final : public StreamAcceptor {
  public:
+  ~EchoAcceptor() {
+    for (Sink* sink : sinks_) delete sink;  // those that the end of a run has cut off
+  }
   StreamSink* on_accept(Stream& stream) override {
     accepted.fetch_add(1);
     live.fetch_add(1);
-    return new Sink(*this, stream);
+    auto* sink = new Sink(*this, stream);
+    const std::lock_guard guard(mutex_);
+    sinks_.insert(sink);
+    return sink;
   }
 
   std::atomic<int> accepted{0}, live{0}, flushes{0};
@@ -55,8 +62,13 @@ class EchoAcceptor final : public StreamAcceptor {
     void on_closed() override {
       EXPECT_FALSE(closed_);
       closed_ = true;
-      owner_.live.fetch_sub(1);
+      EchoAcceptor& owner = owner_;
+      {
+        const std::lock_guard guard(owner.mutex_);
+        owner.sinks_.erase(this);
+      }
       delete this;
+      owner.live.fetch_sub(1);  // last: the test may end now
     }
 
    private:
@@ -89,11 +101,14 @@ class EchoAcceptor final : public StreamAcceptor {
     std::vector<std::byte> rest_;
     bool flushing_ = false, ended_ = false, failed_ = false, closed_ = false;
   };
+
+  std::mutex mutex_;
+  std::set<Sink*> sinks_;
 };
 
 /// A sink whose calls are the test's closures.
 struct TestSink final : StreamSink {
-  explicit TestSink(Stream& s) : stream(s) {}
+  explicit TestSink(Stream& s) : stream(s) { live.fetch_add(1); }
   void on_data(std::span<const std::byte> bytes) override {
     if (data) data(bytes);
   }
@@ -106,7 +121,10 @@ struct TestSink final : StreamSink {
   void on_closed() override {
     if (closed) closed();
     delete this;
+    live.fetch_sub(1);  // last: the test may end now
   }
+
+  static inline std::atomic<int> live{0};
 
   Stream& stream;
   std::function<void(std::span<const std::byte>)> data;
@@ -141,6 +159,12 @@ void until(Done done) {
     }
     sleep(200us);
   }
+}
+
+/// Closes the listener and waits for the streams' ends.
+inline void finish(StreamListener& listener) {
+  listener.close();
+  until([] { return TestSink::live.load() == 0; });
 }
 
 }  // namespace heddle::net::test
