@@ -37,6 +37,8 @@ namespace {
 constexpr std::uint32_t kGlobalEvery = 61;  // Go's: prime, so that it falls out of step with users' periods
 constexpr std::uint32_t kNextStreak = 256;  // some 10-20 us of the shortest possible Gs
 constexpr std::int64_t kTendEvery = 100'000;  // ns
+constexpr std::uint32_t kDeepQueue = 64;      // runnable Gs beyond which more need not be fetched soon,
+constexpr std::uint64_t kDeepFactor = 16;     // but this many times later: 1.6 ms
 constexpr std::uint32_t kWakeDepth = 2;  // Gs that a reap must leave over to be worth another M's wake (5-8 us)
 
 thread_local M* tls_m = nullptr;
@@ -88,8 +90,12 @@ void tend(M* m, P* p) {
   const bool due = p->tend_due.load(std::memory_order_relaxed);
   if (ticks - p->last_poll < kTendTicks && !due && sched.seed == 0) return;
   if (due) p->tend_due.store(false, std::memory_order_relaxed);  // relaxed: as above
-  p->last_poll = ticks;
   run_timers(p);
+  // Work that is queued comes first: to fetch more on top would only make each of 10,000 ready connections hold a stack
+  // while it waits its turn. But not for ever, or a queue that never empties would hide the network.
+  const bool deep = p->runq.size() >= kDeepQueue;
+  if (deep && ticks - p->last_poll < kDeepFactor * kTendTicks) return;
+  p->last_poll = ticks;
   if (worth_polling(m)) poll(m, p);
 }
 

@@ -2,6 +2,7 @@
 //
 //   every round   queued work or a late timer beside an idle P that nobody is about to wake: wake_p()
 //                 a P whose G has not changed since the last round: asks it to poll before the next one
+//   when nothing has run for 20 ms    whether all goroutines are asleep for ever (deadlock.h)
 //   on request    the dump of all goroutines (SIGQUIT sets a flag: a signal handler must not format text)
 //   on time       schedtrace
 //
@@ -26,6 +27,7 @@
 #include <heddle/core/check.h>
 #include <heddle/core/clock.h>
 #include <heddle/core/dump.h>
+#include <heddle/core/internal/deadlock.h>
 #include <heddle/core/internal/sched.h>
 
 namespace heddle {
@@ -35,6 +37,7 @@ constexpr std::int64_t kShortest = 20'000;         // ns
 constexpr std::int64_t kLongest = 10'000'000;      // ns
 constexpr int kRoundsBeforeBackOff = 50;           // 1 ms
 constexpr std::int64_t kDeepAfter = 1'000'000'000;  // ns without a G run anywhere
+constexpr std::int64_t kDeadAfter = 20'000'000;     // ns without a G run until we ask whether any ever will
 constexpr std::int64_t kTimerLate = 1'000'000;     // ns that an M may be late for its timers before others help
 
 enum Request : std::uint32_t { kNothing = 0, kKick = 1, kDump = 2, kStop = 4 };
@@ -101,6 +104,7 @@ void* sysmon_thread(void*) {
   int quiet_rounds = 0;
   std::uint64_t last_ticks = 0;
   std::int64_t last_active = nanotime();
+  bool asked = false;  // whether it is dead, in this idle time
   std::int64_t next_trace = sched.schedtrace_ms > 0 ? sched.start_time : kNever;
   for (;;) {
     const std::int64_t now = nanotime();
@@ -108,6 +112,11 @@ void* sysmon_thread(void*) {
     if (ticks != last_ticks) {
       last_ticks = ticks;
       last_active = now;
+      asked = false;
+    }
+    if (!asked && now - last_active > kDeadAfter) {
+      check_deadlock();
+      asked = now - last_active > kDeepAfter;  // until then the idle time may still be a pause of somebody's
     }
     const bool may_go_deep = now - last_active > kDeepAfter && sched.idle.count() == sched.nprocs && next_trace == kNever;
     std::uint32_t wants = kNothing;

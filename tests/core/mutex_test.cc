@@ -21,27 +21,25 @@ namespace heddle {
 namespace {
 
 using test::let_others_park;
-
-constexpr RunOptions kOneP{.procs = 1};
+using test::on_one_p;
+using test::on_procs;
 
 TEST(Mutex, excludes_others_while_its_holder_parks) {
-  run(
-      [] {
-        Mutex mutex;
-        bool entered = false;
-        WaitGroup wg;
-        mutex.lock();
-        wg.go([&] {
-          const std::lock_guard guard(mutex);
-          entered = true;
-        });
-        let_others_park();
-        EXPECT_FALSE(entered);
-        mutex.unlock();
-        wg.wait();
-        EXPECT_TRUE(entered);
-      },
-      kOneP);
+  on_one_p([] {
+    Mutex mutex;
+    bool entered = false;
+    WaitGroup wg;
+    mutex.lock();
+    wg.go([&] {
+      const std::lock_guard guard(mutex);
+      entered = true;
+    });
+    let_others_park();
+    EXPECT_FALSE(entered);
+    mutex.unlock();
+    wg.wait();
+    EXPECT_TRUE(entered);
+  });
 }
 
 TEST(Mutex, try_lock_never_waits) {
@@ -54,140 +52,128 @@ TEST(Mutex, try_lock_never_waits) {
 }
 
 TEST(Mutex, works_with_the_standard_guards) {
-  run(
-      [] {
-        Mutex a;
-        Mutex b;
-        int n = 0;
-        WaitGroup wg;
-        for (int i = 0; i < 4; ++i) {
-          wg.go([&, i] {
-            for (int r = 0; r < 100; ++r) {
-              const auto both = i % 2 == 0 ? std::make_unique<std::scoped_lock<Mutex, Mutex>>(a, b)
-                                           : std::make_unique<std::scoped_lock<Mutex, Mutex>>(b, a);
-              ++n;
-              if (r % 10 == 0) gosched();
-            }
-          });
+  on_one_p([] {
+    Mutex a;
+    Mutex b;
+    int n = 0;
+    WaitGroup wg;
+    for (int i = 0; i < 4; ++i) {
+      wg.go([&, i] {
+        for (int r = 0; r < 100; ++r) {
+          const auto both = i % 2 == 0 ? std::make_unique<std::scoped_lock<Mutex, Mutex>>(a, b)
+                                       : std::make_unique<std::scoped_lock<Mutex, Mutex>>(b, a);
+          ++n;
+          if (r % 10 == 0) gosched();
         }
-        wg.wait();
-        EXPECT_EQ(n, 400);
-      },
-      kOneP);
+      });
+    }
+    wg.wait();
+    EXPECT_EQ(n, 400);
+  });
 }
 
 TEST(Mutex, waiters_get_it_in_the_order_they_came) {
-  run(
-      [] {
-        Mutex mutex;
-        std::vector<int> order;
-        WaitGroup wg;
-        mutex.lock();
-        for (int i = 0; i < 6; ++i) {
-          wg.go([&, i] {
-            const std::lock_guard guard(mutex);
-            order.push_back(i);
-          });
-          let_others_park();
-        }
-        mutex.unlock();
-        wg.wait();
-        EXPECT_EQ(order, (std::vector{0, 1, 2, 3, 4, 5}));
-      },
-      kOneP);
+  on_one_p([] {
+    Mutex mutex;
+    std::vector<int> order;
+    WaitGroup wg;
+    mutex.lock();
+    for (int i = 0; i < 6; ++i) {
+      wg.go([&, i] {
+        const std::lock_guard guard(mutex);
+        order.push_back(i);
+      });
+      let_others_park();
+    }
+    mutex.unlock();
+    wg.wait();
+    EXPECT_EQ(order, (std::vector{0, 1, 2, 3, 4, 5}));
+  });
 }
 
 TEST(Mutex, may_be_unlocked_by_another_goroutine) {
-  run(
-      [] {
-        Mutex mutex;
-        mutex.lock();
-        WaitGroup wg;
-        wg.go([&] { mutex.unlock(); });
-        mutex.lock();
-        wg.wait();
-        mutex.unlock();
-      },
-      kOneP);
+  on_one_p([] {
+    Mutex mutex;
+    mutex.lock();
+    WaitGroup wg;
+    wg.go([&] { mutex.unlock(); });
+    mutex.lock();
+    wg.wait();
+    mutex.unlock();
+  });
 }
 
 // A newcomer that locks again before the woken waiter has run wins every time, until the waiter has starved for 1 ms and
 // gets the lock handed over. Without that this test does not end.
 TEST(Mutex, a_greedy_goroutine_cannot_starve_a_waiter) {
   for (const int procs : {1, 2}) {
-    run(
-        [] {
-          Mutex mutex;
-          std::atomic<bool> served{false};
-          WaitGroup wg;
-          mutex.lock();
-          wg.go([&] {
-            const std::lock_guard guard(mutex);
-            served = true;
-          });
-          let_others_park();
-          while (!served) {
-            mutex.unlock();
-            mutex.lock();
-            gosched();  // holds it whenever the waiter gets to run
-          }
-          mutex.unlock();
-          wg.wait();
-        },
-        {.procs = procs});
+    on_procs(procs, [] {
+      Mutex mutex;
+      std::atomic<bool> served{false};
+      WaitGroup wg;
+      mutex.lock();
+      wg.go([&] {
+        const std::lock_guard guard(mutex);
+        served = true;
+      });
+      let_others_park();
+      while (!served) {
+        mutex.unlock();
+        mutex.lock();
+        gosched();  // holds it whenever the waiter gets to run
+      }
+      mutex.unlock();
+      wg.wait();
+    });
   }
 }
 
 TEST(Mutex, returns_to_normal_after_starvation) {
-  run(
-      [] {
-        Mutex mutex;
-        WaitGroup wg;
-        mutex.lock();
-        int served = 0;
-        for (int i = 0; i < 3; ++i) {
-          wg.go([&] {
-            const std::lock_guard guard(mutex);
-            ++served;
-          });
-        }
-        let_others_park();
-        while (served < 3) {
-          mutex.unlock();
-          mutex.lock();
-          gosched();
-        }
-        mutex.unlock();
-        wg.wait();
-        for (int i = 0; i < 100; ++i) {  // nobody waits, so nobody starves: the fast path is open
-          EXPECT_TRUE(mutex.try_lock());
-          mutex.unlock();
-        }
-      },
-      kOneP);
+  on_one_p([] {
+    Mutex mutex;
+    WaitGroup wg;
+    mutex.lock();
+    int served = 0;
+    for (int i = 0; i < 3; ++i) {
+      wg.go([&] {
+        const std::lock_guard guard(mutex);
+        ++served;
+      });
+    }
+    let_others_park();
+    while (served < 3) {
+      mutex.unlock();
+      mutex.lock();
+      gosched();
+    }
+    mutex.unlock();
+    wg.wait();
+    for (int i = 0; i < 100; ++i) {  // nobody waits, so nobody starves: the fast path is open
+      EXPECT_TRUE(mutex.try_lock());
+      mutex.unlock();
+    }
+  });
 }
 
 TEST(Mutex, foreign_threads_may_use_it_while_it_is_free) {
-  run(
-      [] {
-        Mutex mutex;
-        int n = 0;
-        mutex.lock();
-        WaitGroup wg;
-        wg.go([&] {
-          const std::lock_guard guard(mutex);
-          ++n;
-        });
-        std::thread foreign([&] { mutex.unlock(); });  // and wakes the waiter from there
-        wg.wait();
-        foreign.join();
-        std::thread([&] {
-          const std::lock_guard guard(mutex);
-          ++n;
-        }).join();
-        EXPECT_EQ(n, 2);
-      },
-      {.procs = 2});
+  on_procs(2, [] {
+    Mutex mutex;
+    int n = 0;
+    mutex.lock();
+    WaitGroup wg;
+    wg.go([&] {
+      const std::lock_guard guard(mutex);
+      ++n;
+    });
+    std::thread foreign([&] { mutex.unlock(); });  // and wakes the waiter from there
+    wg.wait();
+    foreign.join();
+    std::thread([&] {
+      const std::lock_guard guard(mutex);
+      ++n;
+    }).join();
+    EXPECT_EQ(n, 2);
+  });
 }
 
 TEST(MutexDeathTest, unlock_of_an_unlocked_mutex_is_fatal) {
@@ -241,20 +227,18 @@ void contend_for_many(std::vector<Mutex>& field, bool let_go) {
 }
 
 TEST(Mutex, neighbours_in_the_table_keep_their_own_waiters) {
-  run(
-      [] {
-        std::vector<Mutex> field(50'000);
-        contend_for_many(field, true);
-      },
-      kOneP);
+  on_one_p([] {
+    std::vector<Mutex> field(50'000);
+    contend_for_many(field, true);
+  });
 }
 
 // The next run() finds no trace of waiters that the last one abandoned: their stacks have new tenants by then.
 TEST(Mutex, waiters_abandoned_by_one_run_do_not_disturb_the_next) {
   std::vector<Mutex> first(50'000);
-  run([&] { contend_for_many(first, false); }, kOneP);  // reports the goroutines left behind
+  on_one_p([&] { contend_for_many(first, false); });  // reports the goroutines left behind
   std::vector<Mutex> second(50'000);
-  run([&] { contend_for_many(second, true); }, kOneP);
+  on_one_p([&] { contend_for_many(second, true); });
 }
 
 // --- under load ---

@@ -105,6 +105,17 @@ inline void let_others_park() {
   for (int i = 0; i < 20; ++i) gosched();
 }
 
+/// run() with one P, where only a park or a yield lets another goroutine run: what each line of `fn` finds is certain.
+template <class Fn>
+void on_one_p(Fn fn) {
+  run(fn, {.procs = 1});
+}
+
+template <class Fn>
+void on_procs(int procs, Fn fn) {
+  run(fn, {.procs = procs});
+}
+
 /// Runs `scenario(seed, effort)` under `seeds` permuted one-P schedules with little to do each, and on two and four Ps with
 /// much to do. A failure names the schedule.
 template <class Scenario>

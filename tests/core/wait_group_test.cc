@@ -18,8 +18,8 @@ namespace heddle {
 namespace {
 
 using test::let_others_park;
-
-constexpr RunOptions kOneP{.procs = 1};
+using test::on_one_p;
+using test::on_procs;
 
 TEST(WaitGroup, at_zero_wait_returns_at_once) {
   WaitGroup wg;
@@ -31,132 +31,118 @@ TEST(WaitGroup, at_zero_wait_returns_at_once) {
 }
 
 TEST(WaitGroup, wait_returns_when_the_last_is_done) {
-  run(
-      [] {
-        WaitGroup wg;
-        auto gate = make_chan<int>();
-        int finished = 0;
-        for (int i = 0; i < 5; ++i) {
-          wg.go([&] {
-            gate.recv().value();
-            ++finished;
-          });
-        }
-        bool through = false;
-        WaitGroup waiter;
-        waiter.go([&] {
-          wg.wait();
-          through = true;
-          EXPECT_EQ(finished, 5);
-        });
-        for (int i = 0; i < 5; ++i) {
-          let_others_park();
-          EXPECT_FALSE(through);
-          gate.send(i);
-        }
-        waiter.wait();
-        EXPECT_TRUE(through);
-      },
-      kOneP);
+  on_one_p([] {
+    WaitGroup wg;
+    auto gate = make_chan<int>();
+    int finished = 0;
+    for (int i = 0; i < 5; ++i) {
+      wg.go([&] {
+        gate.recv().value();
+        ++finished;
+      });
+    }
+    bool through = false;
+    WaitGroup waiter;
+    waiter.go([&] {
+      wg.wait();
+      through = true;
+      EXPECT_EQ(finished, 5);
+    });
+    for (int i = 0; i < 5; ++i) {
+      let_others_park();
+      EXPECT_FALSE(through);
+      gate.send(i);
+    }
+    waiter.wait();
+    EXPECT_TRUE(through);
+  });
 }
 
 TEST(WaitGroup, lets_all_waiters_go) {
-  run(
-      [] {
-        WaitGroup wg;
-        WaitGroup waiters;
-        wg.add(1);
-        int through = 0;
-        for (int i = 0; i < 10; ++i) {
-          waiters.go([&] {
-            wg.wait();
-            ++through;
-          });
-        }
-        let_others_park();
-        EXPECT_EQ(through, 0);
-        wg.done();
-        waiters.wait();
-        EXPECT_EQ(through, 10);
-      },
-      kOneP);
+  on_one_p([] {
+    WaitGroup wg;
+    WaitGroup waiters;
+    wg.add(1);
+    int through = 0;
+    for (int i = 0; i < 10; ++i) {
+      waiters.go([&] {
+        wg.wait();
+        ++through;
+      });
+    }
+    let_others_park();
+    EXPECT_EQ(through, 0);
+    wg.done();
+    waiters.wait();
+    EXPECT_EQ(through, 10);
+  });
 }
 
 TEST(WaitGroup, go_counts_before_the_goroutine_runs) {
-  run(
-      [] {
-        WaitGroup wg;
-        bool ran = false;
-        wg.go([&] { ran = true; });
-        EXPECT_FALSE(ran);
-        wg.wait();
-        EXPECT_TRUE(ran);
-      },
-      kOneP);
+  on_one_p([] {
+    WaitGroup wg;
+    bool ran = false;
+    wg.go([&] { ran = true; });
+    EXPECT_FALSE(ran);
+    wg.wait();
+    EXPECT_TRUE(ran);
+  });
 }
 
 TEST(WaitGroup, go_counts_down_after_goexit) {
-  run(
-      [] {
-        WaitGroup wg;
-        wg.go([] { goexit(); });
-        wg.go([] {
-          auto nested = std::make_unique<int>(1);
-          goexit();
-        });
-        wg.wait();
-      },
-      kOneP);
+  on_one_p([] {
+    WaitGroup wg;
+    wg.go([] { goexit(); });
+    wg.go([] {
+      auto nested = std::make_unique<int>(1);
+      goexit();
+    });
+    wg.wait();
+  });
 }
 
 TEST(WaitGroup, what_a_closure_owns_is_gone_when_wait_returns) {
-  run(
-      [] {
-        auto resource = std::make_shared<int>(1);
-        WaitGroup wg;
-        for (int i = 0; i < 3; ++i) wg.go([resource] { gosched(); });
-        wg.wait();
-        EXPECT_EQ(resource.use_count(), 1);
-      },
-      kOneP);
+  on_one_p([] {
+    auto resource = std::make_shared<int>(1);
+    WaitGroup wg;
+    for (int i = 0; i < 3; ++i) wg.go([resource] { gosched(); });
+    wg.wait();
+    EXPECT_EQ(resource.use_count(), 1);
+  });
 }
 
 TEST(WaitGroup, go_takes_move_only_closures_and_large_ones) {
-  run(
-      [] {
-        WaitGroup wg;
-        int sum = 0;
-        wg.go([&sum, p = std::make_unique<int>(1)] { sum += *p; });
-        std::vector<int> big(1);
-        struct Large {
-          char padding[5000] = {};
-          int* sum;
-          void operator()() { *sum += 2; }
-        };
-        wg.go(Large{.sum = &sum});
-        wg.wait();
-        EXPECT_EQ(sum, 3);
-      },
-      kOneP);
+  on_one_p([] {
+    WaitGroup wg;
+    int sum = 0;
+    wg.go([&sum, p = std::make_unique<int>(1)] { sum += *p; });
+    std::vector<int> big(1);
+    struct Large {
+      char padding[5000] = {};
+      int* sum;
+      void operator()() { *sum += 2; }
+    };
+    wg.go(Large{.sum = &sum});
+    wg.wait();
+    EXPECT_EQ(sum, 3);
+  });
 }
 
 TEST(WaitGroup, done_may_come_from_a_foreign_thread) {
-  run(
-      [] {
-        for (int i = 0; i < 20; ++i) {
-          WaitGroup wg;
-          int result = 0;
-          wg.add(1);
-          std::thread foreign([&] {
-            result = 1;
-            wg.done();
-          });
-          wg.wait();
-          EXPECT_EQ(result, 1);
-          foreign.join();
-        }
-      },
-      {.procs = 2});
+  on_procs(2, [] {
+    for (int i = 0; i < 20; ++i) {
+      WaitGroup wg;
+      int result = 0;
+      wg.add(1);
+      std::thread foreign([&] {
+        result = 1;
+        wg.done();
+      });
+      wg.wait();
+      EXPECT_EQ(result, 1);
+      foreign.join();
+    }
+  });
 }
 
 TEST(WaitGroupDeathTest, a_negative_counter_is_fatal) {
