@@ -299,6 +299,48 @@ TEST(ServerConn, earlier_responses_do_not_wait_for_a_handler_that_waits) {
   });
 }
 
+// The rest of a head comes while the goroutine waits for the peer to take the response before it.
+TEST(ServerConn, what_comes_during_the_last_flush_is_not_left_lying) {
+  on_one_p([] {
+    Rig rig;
+    rig.stream.take_in_all(50);
+    const std::string second = get("/target?2");
+    rig.stream.send(get("/hello") + second.substr(0, 10));
+    rig.stream.settle();
+    EXPECT_EQ(rig.stream.written().size(), 50u);
+    rig.stream.send(second.substr(10) + get("/empty"));
+    rig.stream.settle();
+    rig.stream.take_in_all(MemoryStream::kNoLimit);
+    rig.stream.settle();
+    EXPECT_EQ(rig.responses(), (std::vector<std::string>{kHello, "200 cl=13 [/target?2 a 2]", "200 cl=0 []"}));
+  });
+}
+
+TEST(ServerConn, a_requests_views_hold_until_its_handler_returns) {
+  on_one_p([] {
+    Rig rig([](Request& r, ResponseWriter& w) {
+      const std::string_view path = r.path();
+      const std::string_view field = *r.header("x-field");
+      std::size_t size = 0;
+      std::array<std::byte, 100> buffer;
+      for (auto n = r.read(buffer); n && *n != 0; n = r.read(buffer)) size += *n;
+      w.write(std::string(path) + ' ' + std::string(field) + ' ' + std::to_string(size) + ' ' + std::string(*r.header("HOST")));
+    });
+    std::vector<std::string> wanted;
+    for (const std::size_t size : {std::size_t{10}, std::size_t{5000}, std::size_t{100'000}}) {
+      const std::string request = post("/path/of/it", std::string(size, '\xff'), "X-Field: its value\r\n");
+      for (std::size_t at = 0; at < request.size(); at += 1000) {
+        rig.stream.send(request.substr(at, 1000));
+        if (at % 3000 == 0) rig.stream.settle();
+      }
+      rig.stream.settle();
+      const std::string body = "/path/of/it its value " + std::to_string(size) + " a";
+      wanted.push_back("200 cl=" + std::to_string(body.size()) + " [" + body + "]");
+    }
+    EXPECT_EQ(rig.responses(), wanted);
+  });
+}
+
 TEST(ServerConn, streams_both_ways_at_once) {
   on_one_p([] {
     Rig rig;

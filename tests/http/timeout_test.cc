@@ -303,6 +303,28 @@ TEST(Shutdown, lets_running_requests_and_begun_heads_end) {
   });
 }
 
+TEST(Shutdown, a_connection_that_goes_idle_while_stopping_gets_its_last_chance_too) {
+  FakeTime time;
+  timed([] {
+    Rig rig([](Request&, ResponseWriter& w) {
+      w.write("begun");  // the head is fixed, and says nothing of a close
+      sleep(1s);
+    });
+    rig.stream.send(kGet);
+    rig.stream.settle();
+    Stopped stopped;
+    stop(rig, 10s, stopped);
+    pass(rig, 1100ms);
+    EXPECT_EQ(rig.responses(), std::vector<std::string>{"200 cl=5 [begun]"});
+    EXPECT_FALSE(rig.stream.shut());
+    pass(rig, 700ms);
+    EXPECT_TRUE(rig.stream.shut());
+    rig.stream.end();
+    pass(rig, 100ms, 10ms);
+    EXPECT_TRUE(stopped.done && stopped.in_time);
+  });
+}
+
 TEST(Shutdown, cuts_what_is_left_after_the_grace) {
   FakeTime time;
   struct {

@@ -1,0 +1,370 @@
+// The server on real sockets, over whichever back end HEDDLE_POLLER names. Clients are plain threads with blocking
+// sockets, so that nothing of heddle is on their side.
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <numeric>
+#include <thread>
+
+#include "http_test.h"
+
+namespace heddle::http::test {
+namespace {
+
+/// A client's socket. Every call blocks its thread, for 20 s at most.
+class Socket {
+ public:
+  explicit Socket(std::uint16_t port, int receive_buffer = 0) {
+    fd_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const timeval limit{20, 0};
+    ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+    ::setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+    if (receive_buffer != 0) ::setsockopt(fd_, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof(receive_buffer));
+    sockaddr_in to{};
+    to.sin_family = AF_INET;
+    to.sin_port = htons(port);
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    connected_ = ::connect(fd_, reinterpret_cast<sockaddr*>(&to), sizeof(to)) == 0;
+  }
+  ~Socket() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Socket(const Socket&) = delete;
+  Socket& operator=(const Socket&) = delete;
+
+  [[nodiscard]] bool connected() const { return connected_; }
+
+  bool send(std::string_view bytes) {
+    while (!bytes.empty()) {
+      const ssize_t n = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      if (n <= 0) return false;
+      bytes.remove_prefix(static_cast<std::size_t>(n));
+    }
+    return true;
+  }
+  void finish() { ::shutdown(fd_, SHUT_WR); }
+  void reset() {
+    const linger hard{1, 0};
+    ::setsockopt(fd_, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+    ::close(fd_);
+    fd_ = -1;
+  }
+
+  /// What comes until the server's end of stream; `broken` if it is a reset or nothing for 20 s.
+  std::string read_to_end(bool* broken = nullptr) {
+    std::string all;
+    char buffer[65536];
+    for (;;) {
+      const ssize_t n = ::recv(fd_, buffer, sizeof(buffer), 0);
+      if (n <= 0) {
+        if (broken != nullptr) *broken = n < 0;
+        return all;
+      }
+      all.append(buffer, static_cast<std::size_t>(n));
+    }
+  }
+
+  /// One response with a Content-Length; empty if the connection ended first.
+  std::string read_response() {
+    for (;;) {
+      const std::size_t head = pending_.find("\r\n\r\n");
+      const std::size_t field = pending_.find("Content-Length: ");
+      if (head != std::string::npos && field != std::string::npos) {
+        const std::size_t size = head + 4 + std::stoul(pending_.substr(field + 16));
+        if (pending_.size() >= size) {
+          std::string response = pending_.substr(0, size);
+          pending_.erase(0, size);
+          return response;
+        }
+      }
+      char buffer[4096];
+      const ssize_t n = ::recv(fd_, buffer, sizeof(buffer), 0);
+      if (n <= 0) return {};
+      pending_.append(buffer, static_cast<std::size_t>(n));
+    }
+  }
+
+ private:
+  int fd_ = -1;
+  bool connected_ = false;
+  std::string pending_;
+};
+
+std::size_t open_descriptors() {
+  std::size_t n = 0;
+  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) ++n;
+  return n;
+}
+
+/// Runs `fn` on a thread; the goroutine waits without holding up its M.
+template <class F>
+void on_a_thread(F fn) {
+  std::atomic<bool> done{false};
+  std::thread thread([&] {
+    fn();
+    done = true;
+  });
+  while (!done) sleep(1ms);
+  thread.join();
+}
+
+const net::Address kAnyPort = *net::Address::parse("127.0.0.1:0");
+
+/// Runs `clients(port)` on a thread against a server of `procs` Ps, then shuts it down and looks for leaks.
+template <class F>
+void with_server(int procs, F clients, const ServerOptions& options = {}) {
+  RunOptions run_options;
+  run_options.procs = procs;
+  run(
+      [&] {
+        const std::size_t before = open_descriptors();
+        Server server(faces, options);
+        const Result<net::Address> at = server.listen(kAnyPort);
+        ASSERT_TRUE(at) << at.error().message();
+        on_a_thread([&] { clients(at->port()); });
+        EXPECT_TRUE(server.shutdown(20s));
+        EXPECT_EQ(server.stats().open, 0u);
+        // A descriptor's last close may wait for its home worker.
+        for (int i = 0; i < 2000 && open_descriptors() > before; ++i) sleep(1ms);
+        EXPECT_LE(open_descriptors(), before);
+      },
+      run_options);
+}
+
+constexpr std::string_view kGet = "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n";
+constexpr std::string_view kGetClose = "GET /hello HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+const std::string kHello = "200 cl=13 [Hello, World!]";
+const std::string kHelloClose = "200 cl=13 close [Hello, World!]";
+
+TEST(Loopback, serves_keep_alive_and_close) {
+  for (int procs : {1, 2}) {
+    with_server(procs, [](std::uint16_t port) {
+      Socket s(port);
+      for (int i = 0; i < 100; ++i) {
+        ASSERT_TRUE(s.send(kGet));
+        EXPECT_EQ(read_responses(s.read_response()), std::vector<std::string>{kHello});
+      }
+      s.send(kGetClose);
+      EXPECT_EQ(read_responses(s.read_to_end()), std::vector<std::string>{kHelloClose});
+    });
+  }
+}
+
+TEST(Loopback, answers_pipelines_from_many_clients) {
+  with_server(2, [](std::uint16_t port) {
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 8; ++t) {
+      threads.emplace_back([port] {
+        Socket s(port);
+        std::string batch;
+        std::vector<std::string> wanted;
+        for (int i = 0; i < 500; ++i) {
+          batch += i % 5 == 4 ? "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc" : kGet;
+          wanted.push_back(i % 5 == 4 ? "200 cl=3 [abc]" : kHello);
+        }
+        s.send(batch);
+        s.finish();
+        EXPECT_EQ(read_responses(s.read_to_end()), wanted);
+      });
+    }
+    for (std::thread& t : threads) t.join();
+  });
+}
+
+TEST(Loopback, carries_large_bodies_both_ways_at_once) {
+  with_server(2, [](std::uint16_t port) {
+    constexpr std::size_t kSize = 8 << 20;
+    std::string body(kSize, '\0');
+    for (std::size_t i = 0; i < kSize; ++i) body[i] = static_cast<char>(i * 31 + i / 4096);
+    Socket s(port);
+    std::thread sender([&] {
+      s.send("POST /stream HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: " + std::to_string(kSize) + "\r\n\r\n");
+      s.send(body);
+    });
+    const std::string all = s.read_to_end();
+    sender.join();
+    // Unwrap the chunks by hand: read_responses() shows only the size of long bodies.
+    std::string got;
+    std::size_t at = all.find("\r\n\r\n") + 4;
+    while (at < all.size()) {
+      const std::size_t eol = all.find("\r\n", at);
+      const std::size_t n = std::stoul(all.substr(at, eol - at), nullptr, 16);
+      got.append(all, eol + 2, n);
+      at = eol + 2 + n + 2;
+    }
+    EXPECT_TRUE(got == body) << "sizes " << got.size() << ' ' << body.size();
+    EXPECT_EQ(all.substr(all.size() - 5), "0\r\n\r\n");
+  });
+}
+
+TEST(Loopback, the_last_response_arrives_although_the_client_goes_on_sending) {
+  ServerOptions options;
+  options.max_body = 1000;
+  with_server(
+      2,
+      [](std::uint16_t port) {
+        for (int i = 0; i < 5; ++i) {
+          Socket s(port);
+          s.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4000000\r\n\r\n");
+          std::thread sender([&] {
+            s.send(std::string(4'000'000, 'x'));
+            s.finish();
+          });
+          sender.join();  // all of it was taken, although nobody wanted it
+          bool broken = false;
+          const std::string all = s.read_to_end(&broken);
+          EXPECT_FALSE(broken);
+          EXPECT_EQ(read_responses(all), std::vector<std::string>{"413 cl=22 close [413 Content Too Large\n]"});
+        }
+      },
+      options);
+}
+
+TEST(Loopback, survives_clients_that_vanish_at_any_point) {
+  with_server(2, [](std::uint16_t port) {
+    const std::string talk = std::string(kGet) + "POST /stream HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n01234567890123456789" +
+                             "GET /big?500000 HTTP/1.1\r\nHost: a\r\n\r\n" + std::string(kGet);
+    for (std::size_t i = 0; i <= talk.size(); ++i) {
+      Socket s(port);
+      ASSERT_TRUE(s.connected());
+      s.send(std::string_view(talk).substr(0, i));
+      if (i % 2 == 0) s.reset();
+    }
+    Socket after(port);
+    after.send(kGetClose);
+    EXPECT_EQ(read_responses(after.read_to_end()), std::vector<std::string>{kHelloClose});
+  });
+}
+
+TEST(Loopback, a_slow_receiver_gets_everything) {
+  with_server(1, [](std::uint16_t port) {
+    Socket s(port, 4096);
+    s.send("GET /big?3000000 HTTP/1.1\r\nHost: a\r\n\r\nGET /parts?100000 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    EXPECT_EQ(read_responses(s.read_to_end()),
+              (std::vector<std::string>{"200 chunked [size 3000000]", "200 chunked close [size 1000000]"}));
+  });
+}
+
+TEST(Loopback, time_limits_hold_on_real_sockets) {
+  ServerOptions options;
+  options.header_timeout = 300ms;
+  options.idle_timeout = 300ms;
+  options.body_timeout = 300ms;
+  options.write_timeout = 300ms;
+  with_server(
+      2,
+      [](std::uint16_t port) {
+        Socket newcomer(port);
+        EXPECT_EQ(newcomer.read_to_end(), "");
+        Socket head(port);
+        head.send("GET /he");
+        EXPECT_EQ(read_responses(head.read_to_end()), std::vector<std::string>{"408 cl=20 close [408 Request Timeout\n]"});
+        Socket idle(port);
+        idle.send(kGet);
+        EXPECT_EQ(read_responses(idle.read_to_end()), std::vector<std::string>{kHello});
+        Socket body(port);
+        body.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab");
+        EXPECT_EQ(read_responses(body.read_to_end()), std::vector<std::string>{"408 cl=20 close [408 Request Timeout\n]"});
+        Socket reader(port, 4096);
+        reader.send("GET /big?50000000 HTTP/1.1\r\nHost: a\r\n\r\n");
+        std::this_thread::sleep_for(std::chrono::seconds(1));  // it takes nothing: that is what is tested
+        EXPECT_EQ(read_responses(reader.read_to_end()).back().find("200 chunked cut"), 0u);
+      },
+      options);
+}
+
+// What waits in each way a request can wait is cut when the grace is over.
+TEST(Loopback, shutdown_cuts_what_outlives_its_grace) {
+  run([] {
+    Server server(faces);
+    const Result<net::Address> at = server.listen(kAnyPort);
+    ASSERT_TRUE(at);
+    std::atomic<int> ready_clients{0};
+    std::atomic<bool> done{false};
+    std::thread thread([&] {
+      Socket body(at->port());
+      body.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab");
+      Socket reader(at->port(), 4096);
+      reader.send("GET /big?50000000 HTTP/1.1\r\nHost: a\r\n\r\n");
+      Socket head(at->port());
+      head.send("GET /he");
+      ready_clients = 1;
+      body.read_to_end();
+      head.read_to_end();
+      reader.read_to_end();
+      done = true;
+    });
+    while (ready_clients == 0 || server.stats().open != 3) sleep(1ms);
+    const std::int64_t began = nanotime();
+    EXPECT_FALSE(server.shutdown(300ms));
+    EXPECT_LT(nanotime() - began, 2'000'000'000);
+    EXPECT_EQ(server.stats().open, 0u);
+    while (!done) sleep(1ms);
+    thread.join();
+  });
+}
+
+// Stop under load, start again on the same port at once: clients in the middle of a conversation lose no request, and the
+// port is never taken.
+TEST(Loopback, shutdown_under_load_drops_no_request_and_frees_the_port) {
+  run([] {
+    std::uint16_t port = 0;
+    std::atomic<bool> stop{false};
+    std::atomic<std::uint64_t> served{0};
+    std::atomic<std::uint64_t> dropped{0};
+    std::vector<std::thread> threads;
+    Server* server = new Server(faces);
+    {
+      const Result<net::Address> at = server->listen(kAnyPort);
+      ASSERT_TRUE(at);
+      port = at->port();
+    }
+    std::atomic<int> running{6};
+    for (int t = 0; t < 6; ++t) {
+      threads.emplace_back([&] {
+        while (!stop) {
+          Socket s(port);
+          if (!s.connected()) continue;
+          bool talked = false;  // a connection that nobody accepted yet dies with the listener: no request was taken
+          for (bool last = false; !last && !stop;) {
+            if (!s.send(kGet)) {
+              if (talked) ++dropped;
+              break;
+            }
+            const std::string response = s.read_response();
+            if (response.empty()) {
+              if (talked) ++dropped;
+              break;
+            }
+            talked = true;
+            ++served;
+            last = response.find("Connection: close") != std::string::npos;
+          }
+        }
+        --running;
+      });
+    }
+    for (int round = 0; round < 8; ++round) {
+      const std::uint64_t target = served + 300;
+      while (served < target) sleep(1ms);
+      EXPECT_TRUE(server->shutdown(10s));
+      delete server;
+      server = new Server(faces);
+      const Result<net::Address> at = server->listen(*net::Address::parse("127.0.0.1:" + std::to_string(port)));
+      ASSERT_TRUE(at) << at.error().message();
+    }
+    stop = true;
+    while (running != 0) sleep(1ms);
+    EXPECT_TRUE(server->shutdown(10s));
+    delete server;
+    for (std::thread& t : threads) t.join();
+    EXPECT_EQ(dropped, 0u);
+  });
+}
+
+}  // namespace
+}  // namespace heddle::http::test
