@@ -1,7 +1,7 @@
 // Mux: sends a request to the handler of its path and method.
 //
-// Patterns follow Go's (1.22) as far as they go here: "GET /path" or "/path" for any method; paths are exact. GET serves
-// HEAD too. A path that is known, but not with this method, is answered 405 with Allow; an unknown one 404.
+// Patterns follow Go's (1.22) as far as they go here: "GET /path" or "/path" for any method; paths are exact. GET
+// serves HEAD too. A path that is known, but not with this method, is answered 405 with Allow; an unknown one 404.
 #pragma once
 
 #include <functional>
@@ -18,7 +18,8 @@
 
 namespace heddle::http {
 
-/// A Handler that chooses among others. Copyable; registering ends before serving begins. Threads: calls from any number.
+/// A Handler that chooses among others. Copyable; registering ends before serving begins. Threads: calls from any
+/// number.
 class Mux {
  public:
   /// Registers `handler` for `pattern`: an optional method and a blank, then a path that begins with '/'.

@@ -37,17 +37,18 @@ struct ServerOptions {
   /// Bounds a reader that stopped; the connection is dropped.
   std::chrono::nanoseconds write_timeout = std::chrono::seconds(30);
 
-  /// For the peer's end of stream after ours was sent: how long input is read and thrown away, so that the last response
-  /// is not lost to a reset (RFC 9112 s9.6). Starts with our end of stream, and anew with input, ten times at most.
+  /// For the peer's end of stream after ours was sent: how long input is read and thrown away, so that the last
+  /// response is not lost to a reset (RFC 9112 s9.6). Starts with our end of stream, and anew with input, ten times at
+  /// most.
   std::chrono::nanoseconds linger_timeout = std::chrono::seconds(2);
 
   // ---- size ----
 
-  std::size_t max_target = 8 * 1024;        ///< Bytes of a request target; more is answered 414.
-  std::size_t max_head_bytes = 32 * 1024;   ///< Bytes of a head, from the request line to the empty line; more: 431.
-  std::size_t max_headers = 100;            ///< Fields of a head; more: 431.
-  std::uint64_t max_body = 64 << 20;        ///< Bytes of a body, as announced (413 at once) or as read (kLimit).
-  std::size_t max_framing = 16 * 1024;      ///< Bytes of a chunked body's extensions and trailers together; more: 400.
+  std::size_t max_target = 8 * 1024;       ///< Bytes of a request target; more is answered 414.
+  std::size_t max_head_bytes = 32 * 1024;  ///< Bytes of a head, from the request line to the empty line; more: 431.
+  std::size_t max_headers = 100;           ///< Fields of a head; more: 431.
+  std::uint64_t max_body = 64 << 20;       ///< Bytes of a body, as announced (413 at once) or as read (kLimit).
+  std::size_t max_framing = 16 * 1024;     ///< Bytes of a chunked body's extensions and trailers together; more: 400.
 
   /// Bytes of a body that the handler left unread and that are read away to keep the connection; more closes it.
   std::size_t max_drain = 256 * 1024;

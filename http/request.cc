@@ -17,8 +17,10 @@ std::string_view Request::target() const noexcept {
 
 std::string_view Request::path() const noexcept {
   const Exchange& x = exchange();
-  if (x.head.path_escaped) [[unlikely]] return x.path;
-  if (x.head.path_is_root) [[unlikely]] return "/";
+  if (x.head.path_escaped) [[unlikely]]
+    return x.path;
+  if (x.head.path_is_root) [[unlikely]]
+    return "/";
   return x.text(x.head.path_at, x.head.path_size);
 }
 

@@ -29,8 +29,8 @@ class Request {
   [[nodiscard]] Method method() const noexcept;
   /// The target as it came: "/a%20b?c=d", "*", "http://host/path".
   [[nodiscard]] std::string_view target() const noexcept;
-  /// The target's path with its escapes decoded once; "*" for OPTIONS of the server. `%2F` is not decoded, so that a path
-  /// has one reading; dot segments stay as they are. It may hold any byte but NUL.
+  /// The target's path with its escapes decoded once; "*" for OPTIONS of the server. `%2F` is not decoded, so that a
+  /// path has one reading; dot segments stay as they are. It may hold any byte but NUL.
   [[nodiscard]] std::string_view path() const noexcept;
   /// What follows the '?', still escaped; empty if nothing does.
   [[nodiscard]] std::string_view query() const noexcept;
@@ -49,8 +49,8 @@ class Request {
   /// The body's length if the client announced it; nothing for a chunked one. 0 without a body.
   [[nodiscard]] std::optional<std::uint64_t> content_length() const noexcept;
 
-  /// Reads body bytes into `buf`; parks until at least one byte, the end of the body, or an error. The first call answers
-  /// a client that waits for 100 (Continue).
+  /// Reads body bytes into `buf`; parks until at least one byte, the end of the body, or an error. The first call
+  /// answers a client that waits for 100 (Continue).
   ///
   /// Returns: bytes read; 0 only at the end of the body, whole and checked (an empty `buf` returns 0 at once).
   /// Errors:  kTimeout (body_timeout, min_body_rate), kEof if the client ended in the middle, kReset, kProtocol for a

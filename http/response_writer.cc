@@ -20,10 +20,10 @@ namespace {
 using namespace std::string_view_literals;
 
 constexpr std::size_t kStatusLineMax = 64;
-constexpr std::size_t kTailMax = 96;       // Connection, framing, empty line
-constexpr std::size_t kChunkMax = 16 + 4;  // size in hex, CR LF, and CR LF behind the data
+constexpr std::size_t kTailMax = 96;                  // Connection, framing, empty line
+constexpr std::size_t kChunkMax = 16 + 4;             // size in hex, CR LF, and CR LF behind the data
 constexpr std::size_t kSlack = kTailMax + kChunkMax;  // what a measured response may grow by when it becomes a stream
-constexpr std::size_t kThrough = 4096;     // a write of this size is not copied into the buffer of a stream
+constexpr std::size_t kThrough = 4096;                // a write of this size is not copied into the buffer of a stream
 
 char* put(char* to, std::string_view text) noexcept {
   if (!text.empty()) std::memcpy(to, text.data(), text.size());
@@ -31,7 +31,8 @@ char* put(char* to, std::string_view text) noexcept {
 }
 
 char* put_status_line(char* to, int status) noexcept {
-  if (status == kStatusOk) [[likely]] return put(to, "HTTP/1.1 200 OK\r\n");
+  if (status == kStatusOk) [[likely]]
+    return put(to, "HTTP/1.1 200 OK\r\n");
   to = put(to, "HTTP/1.1 ");
   to = std::to_chars(to, to + 3, status).ptr;
   *to++ = ' ';
@@ -117,7 +118,8 @@ void ResponseWriter::remove_field(std::string_view name) {
   std::string_view all = fields();
   for (std::size_t at = 0; at < all.size();) {
     const std::size_t end = all.find("\r\n"sv, at) + 2;
-    if (all.size() - at <= name.size() || all[at + name.size()] != ':' || !equal_fold(all.substr(at, name.size()), name)) {
+    if (all.size() - at <= name.size() || all[at + name.size()] != ':' ||
+        !equal_fold(all.substr(at, name.size()), name)) {
       at = end;
       continue;
     }
@@ -137,8 +139,7 @@ void ResponseWriter::remove_field(std::string_view name) {
 Result<void> ResponseWriter::write(std::string_view bytes) {
   if (mode_ == Mode::kNothing && !begin(bytes.size())) return failure("http write");
   switch (mode_) {
-    case Mode::kNothing:
-      break;
+    case Mode::kNothing: break;
     case Mode::kNoBody:
       if (bytes.empty()) return {};
       return std::unexpected(refusal(Code::kInvalid));
@@ -204,11 +205,10 @@ char* ResponseWriter::put_tail(char* to, Mode mode, std::uint64_t length) const 
   }
   switch (mode) {
     case Mode::kNothing:
-    case Mode::kUntilClose:
-      break;
+    case Mode::kUntilClose: break;
     case Mode::kNoBody:
-      // No length with 204 (RFC 9110 s8.6); 205 says that there is nothing (s15.3.6); 304 only what the handler knows of
-      // the representation that it does not send.
+      // No length with 204 (RFC 9110 s8.6); 205 says that there is nothing (s15.3.6); 304 only what the handler knows
+      // of the representation that it does not send.
       if (status_ == 205) to = put(to, "Content-Length: 0\r\n");
       if (status_ != 304 || !length_set_) break;
       [[fallthrough]];
@@ -218,9 +218,7 @@ char* ResponseWriter::put_tail(char* to, Mode mode, std::uint64_t length) const 
       to = std::to_chars(to, to + 20, length).ptr;
       to = put(to, "\r\n");
       break;
-    case Mode::kChunked:
-      to = put(to, "Transfer-Encoding: chunked\r\n");
-      break;
+    case Mode::kChunked: to = put(to, "Transfer-Encoding: chunked\r\n"); break;
   }
   return put(to, "\r\n");
 }
@@ -313,9 +311,7 @@ bool ResponseWriter::finish() {
     case Mode::kMeasured:
       if (written_ != length_ && !rewrite_tail(Mode::kMeasured, written_, {})) return false;
       break;
-    case Mode::kFixed:
-      commit();
-      return written_ == length_ || head_only_;
+    case Mode::kFixed: commit(); return written_ == length_ || head_only_;
     case Mode::kChunked:
       if (!head_only_) {
         if (!out_.make_room(5)) return false;
@@ -324,8 +320,7 @@ bool ResponseWriter::finish() {
       break;
     case Mode::kNothing:
     case Mode::kUntilClose:
-    case Mode::kNoBody:
-      break;
+    case Mode::kNoBody: break;
   }
   commit();
   return true;

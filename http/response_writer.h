@@ -1,8 +1,9 @@
 // ResponseWriter: how a handler answers.
 //
 // The handler sets status and fields, and writes. As long as what it writes fits in the connection's buffer nothing is
-// sent, and the length is known when it returns: Content-Length. A body that outgrows the buffer, or a flush(), sends the
-// head and goes on as a stream: chunked for HTTP/1.1, ended by the close for 1.0. The framing is the server's alone.
+// sent, and the length is known when it returns: Content-Length. A body that outgrows the buffer, or a flush(), sends
+// the head and goes on as a stream: chunked for HTTP/1.1, ended by the close for 1.0. The framing is the server's
+// alone.
 //
 //              write              outgrows the buffer, flush()
 //   kNothing ---------> kMeasured ---------------------------> kChunked | kUntilClose
@@ -10,8 +11,8 @@
 //       |   '-----------> kFixed
 //       '--- 204, 304, 205 ---> kNoBody                    finish() ends each of them
 //
-// I1. A response is replaced by a 500 only while none of it has been committed (output.h); afterwards a failure is shown by
-//     cutting the connection, never by an end that looks whole.
+// I1. A response is replaced by a 500 only while none of it has been committed (output.h); afterwards a failure is
+//     shown by cutting the connection, never by an end that looks whole.
 // I2. No byte of a field name or value reaches the wire unchecked, so no handler can split a response.
 #pragma once
 
@@ -42,19 +43,21 @@ class ResponseWriter {
 
   /// Sets a field, in place of any of that name.
   ///
-  /// Errors: kInvalid for a name that is no token, a value with CR, LF, NUL or another control, or after the head is fixed;
-  ///         kUnsupported for what belongs to the server: Transfer-Encoding, Connection, Keep-Alive, Date, Trailer, Upgrade;
-  ///         kLimit past kMaxResponseFields. The field is then left out: a caller who does not look sends a safe response.
+  /// Errors: kInvalid for a name that is no token, a value with CR, LF, NUL or another control, or after the head is
+  ///         fixed; kUnsupported for what belongs to the server: Transfer-Encoding, Connection, Keep-Alive, Date,
+  ///         Trailer, Upgrade; kLimit past kMaxResponseFields. The field is then left out: a caller who does not look
+  ///         sends a safe response.
   /// A Content-Length (digits) is a promise: writing more is refused, less closes the connection, visibly cut.
   Result<void> set_header(std::string_view name, std::string_view value);
   /// The same, beside any of that name (Set-Cookie). Content-Length is never there twice.
   Result<void> add_header(std::string_view name, std::string_view value);
 
-  /// Writes body bytes; the first write fixes status and fields. May park: while the peer takes nothing and the buffer is
-  /// full. For HEAD the bytes are counted and not sent.
+  /// Writes body bytes; the first write fixes status and fields. May park: while the peer takes nothing and the buffer
+  /// is full. For HEAD the bytes are counted and not sent.
   ///
-  /// Errors: kInvalid for a body where the status allows none, or past the Content-Length; else why the connection failed
-  ///         (kTimeout past write_timeout, kReset, kClosed). A handler may ignore them: the server closes the connection.
+  /// Errors: kInvalid for a body where the status allows none, or past the Content-Length; else why the connection
+  ///         failed (kTimeout past write_timeout, kReset, kClosed). A handler may ignore them: the server closes the
+  ///         connection.
   Result<void> write(std::string_view bytes);
   Result<void> write(std::span<const std::byte> bytes) {
     return write(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
@@ -116,10 +119,10 @@ class ResponseWriter {
   bool close_ = false;
   bool committed_ = false;  // some of it may be on the wire
   int status_ = 200;
-  std::uint32_t tail_at_ = 0;    // in the current response: where its Connection and framing fields begin
-  std::uint32_t body_at_ = 0;    // and its body
-  std::uint64_t length_ = 0;     // kFixed: announced; kMeasured: as the head says for now
-  std::uint64_t written_ = 0;    // by the handler
+  std::uint32_t tail_at_ = 0;  // in the current response: where its Connection and framing fields begin
+  std::uint32_t body_at_ = 0;  // and its body
+  std::uint64_t length_ = 0;   // kFixed: announced; kMeasured: as the head says for now
+  std::uint64_t written_ = 0;  // by the handler
   std::uint32_t fields_size_ = 0;
   std::string more_fields_;  // all of them, once they outgrow the inline array
   char inline_fields_[kInlineFields];

@@ -139,7 +139,8 @@ bool Server::shutdown(Duration grace) {
 
 ServerStats Server::stats() const {
   constexpr auto kRelaxed = std::memory_order_relaxed;  // relaxed: each count is true of some moment
-  return {core_->accepted.load(kRelaxed), core_->refused.load(kRelaxed), core_->open(), core_->handler_errors.load(kRelaxed)};
+  return {core_->accepted.load(kRelaxed), core_->refused.load(kRelaxed), core_->open(),
+          core_->handler_errors.load(kRelaxed)};
 }
 
 net::StreamAcceptor& Server::acceptor() noexcept { return *core_; }

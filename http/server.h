@@ -31,8 +31,8 @@ namespace heddle::http {
 class ServerCore;
 
 /// Answers a request, in blocking style, on a goroutine of its own; called from many at once. The response is finished
-/// when it returns (200 and no body if it wrote nothing). If it throws, the client gets 500, or a visibly cut response if
-/// some of it was sent already; the server goes on.
+/// when it returns (200 and no body if it wrote nothing). If it throws, the client gets 500, or a visibly cut response
+/// if some of it was sent already; the server goes on.
 using Handler = std::function<void(Request&, ResponseWriter&)>;
 
 struct ServerStats {
@@ -57,11 +57,11 @@ class Server {
 
   /// Ends service in good order; parks until it has ended or `grace` is over.
   ///
-  /// First the ports are freed, so that a successor can bind them at once. Requests that run, or whose head has begun to
-  /// come, are answered as ever, the answers marked `Connection: close`. A connection between requests (or accepted and
-  /// silent so far) gets a last chance of half a second, at most half the grace: a request that is on its way then is
-  /// answered and marked; else the connection is closed in stages. A request that is sent into that close is lost, as
-  /// HTTP/1.1 permits (RFC 9112 s9.5): clients repeat it. What is left when `grace` is over is cut.
+  /// First the ports are freed, so that a successor can bind them at once. Requests that run, or whose head has begun
+  /// to come, are answered as ever, the answers marked `Connection: close`. A connection between requests (or accepted
+  /// and silent so far) gets a last chance of half a second, at most half the grace: a request that is on its way then
+  /// is answered and marked; else the connection is closed in stages. A request that is sent into that close is lost,
+  /// as HTTP/1.1 permits (RFC 9112 s9.5): clients repeat it. What is left when `grace` is over is cut.
   ///
   /// Returns: true if everything ended in time; false if connections were cut (a handler that does not return then runs
   ///          on, without a connection).

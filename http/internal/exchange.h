@@ -1,17 +1,18 @@
 // Exchange: what a connection needs while a head is partial or a request runs, and has not while it is idle.
 //
-// One pooled block holds the parser's state, what the head said, and the bytes: the head (the handler's views point into
-// it) and behind it a window for what comes next: the body, or further pipelined heads.
+// One pooled block holds the parser's state, what the head said, and the bytes: the head (the handler's views point
+// into it) and behind it a window for what comes next: the body, or further pipelined heads.
 //
 //   data  0        begin                read            visible       filled        capacity
 //         | gone   | head of the request | taken | unread | not yet seen | free       |
 //                  ^ all offsets of the head count from here
 //
 // Who may touch what: the owner (the home worker while idle or reading a head, else the request's goroutine) everything
-// but `filled` and the bytes behind `visible`; those belong to whoever holds the connection's lock while a goroutine runs.
+// but `filled` and the bytes behind `visible`; those belong to whoever holds the connection's lock while a goroutine
+// runs.
 //
-// I1. Bytes in [begin, visible) do not move while a handler runs: compaction and growth happen between requests or while a
-//     head is read, so a Request's views hold until its handler returns.
+// I1. Bytes in [begin, visible) do not move while a handler runs: compaction and growth happen between requests or
+//     while a head is read, so a Request's views hold until its handler returns.
 // I2. Offsets of the head count from `begin`, so moving the bytes to the front leaves them true.
 #pragma once
 
@@ -48,20 +49,20 @@ struct Body {
   bool done = true;
   std::uint16_t fault = 0;
   Error error;
-  std::uint64_t left = 0;      // kFixed: bytes to come
-  std::uint64_t received = 0;  // bytes given to the reader
-  std::uint64_t framing = 0;   // kChunked: bytes that were not body
-  std::uint64_t allowance = 0; // kChunked: framing that the chunks seen so far may take
-  char* out = nullptr;         // where the parser's callback puts body bytes during one decode()
+  std::uint64_t left = 0;       // kFixed: bytes to come
+  std::uint64_t received = 0;   // bytes given to the reader
+  std::uint64_t framing = 0;    // kChunked: bytes that were not body
+  std::uint64_t allowance = 0;  // kChunked: framing that the chunks seen so far may take
+  char* out = nullptr;          // where the parser's callback puts body bytes during one decode()
 };
 
 /// What the head said. Filled by parse_head().
 struct Head {
   Method method = Method::kGet;
-  std::uint8_t minor = 1;            // of HTTP/1.x
-  bool keep_alive = true;            // the client's wish
-  bool expect_continue = false;      // it waits for a 100
-  std::uint16_t fault = 0;           // not 0: the status that refuses this head
+  std::uint8_t minor = 1;        // of HTTP/1.x
+  bool keep_alive = true;        // the client's wish
+  bool expect_continue = false;  // it waits for a 100
+  std::uint16_t fault = 0;       // not 0: the status that refuses this head
   std::uint32_t target_at = 0;
   std::uint32_t target_size = 0;
   std::uint32_t path_at = 0;
@@ -101,7 +102,9 @@ class Exchange {
   bool grow(std::uint32_t limit);
 
   [[nodiscard]] const char* base() const noexcept { return data + begin; }
-  [[nodiscard]] std::string_view text(std::uint32_t at, std::uint32_t size) const noexcept { return {base() + at, size}; }
+  [[nodiscard]] std::string_view text(std::uint32_t at, std::uint32_t size) const noexcept {
+    return {base() + at, size};
+  }
   [[nodiscard]] HeaderList headers() const noexcept { return {base(), refs, header_count}; }
 
   /// Room for one more field, or false at `limit`.

@@ -5,15 +5,15 @@
 #include <cstring>
 #include <optional>
 
-#include <heddle/http/internal/chars.h>
-#include <heddle/http/internal/target.h>
+#include <heddle/http/internal/head_rules.h>
 #include <heddle/http/status.h>
 
 namespace heddle::http {
 namespace {
 
-constexpr std::uint8_t kMaxBlankLines = 8;    // RFC 9112 s2.2 asks for one at least
-constexpr std::uint64_t kFramingOfAChunk = 32;  // bytes that a chunk's size line and end may take: 16 digits, 2 CR LF, slack
+constexpr std::uint8_t kMaxBlankLines = 8;  // RFC 9112 s2.2 asks for one at least
+constexpr std::uint64_t kFramingOfAChunk =
+    32;  // bytes that a chunk's size line and end may take: 16 digits, 2 CR LF, slack
 
 constexpr auto kPaused = static_cast<int>(HPE_PAUSED);
 constexpr auto kStop = static_cast<int>(HPE_USER);
@@ -22,7 +22,9 @@ constexpr auto kStop = static_cast<int>(HPE_USER);
 
 Exchange& exchange_of(llhttp_t* p) noexcept { return *static_cast<Exchange*>(p->data); }
 
-std::uint32_t offset_of(const Exchange& x, const char* at) noexcept { return static_cast<std::uint32_t>(at - x.base()); }
+std::uint32_t offset_of(const Exchange& x, const char* at) noexcept {
+  return static_cast<std::uint32_t>(at - x.base());
+}
 
 int refuse(Exchange& x, int status) noexcept {
   x.head.fault = static_cast<std::uint16_t>(status);
@@ -130,32 +132,6 @@ HeadStatus faulty(Exchange& x, int status) noexcept {
   return HeadStatus::kFaulty;
 }
 
-struct LineVerdict {
-  int status = 0;                     // 0: nothing wrong that llhttp would not know
-  std::size_t minor_at = 0;           // not 0: HTTP/1.2 or later; where the digit is
-};
-
-// `line` is the request line without its CR LF.
-LineVerdict judge_line(std::string_view line, const HeadLimits& limits) noexcept {
-  const std::size_t space = line.find(' ');
-  if (space == std::string_view::npos || !is_token(line.substr(0, space))) return {kStatusBadRequest};
-  const std::size_t last = line.rfind(' ');
-  if (last == space) return {kStatusBadRequest};  // HTTP/0.9's two words, or no target
-  const std::string_view target = line.substr(space + 1, last - space - 1);
-  const std::string_view version = line.substr(last + 1);
-  if (version.size() != 8 || version.substr(0, 5) != "HTTP/" || !chars::is(version[5], chars::kDigit) ||
-      version[6] != '.' || !chars::is(version[7], chars::kDigit)) {
-    return {kStatusBadRequest};
-  }
-  if (target.size() > limits.max_target) return {kStatusUriTooLong};
-  if (version[5] != '1') return {kStatusVersionNotSupported};
-  const std::optional<Method> method = parse_method(line.substr(0, space));
-  if (!method) return {kStatusNotImplemented};
-  Target parts;
-  if (*method != Method::kConnect && !split_target(target, *method, parts)) return {kStatusBadRequest};
-  return {0, version[7] > '1' ? last + 8 : 0};
-}
-
 // Judges the request line that llhttp, or we, did not like, as soon as its end is there.
 HeadStatus judge_bad_line(Exchange& x) {
   // One more byte than the longest method, target and version together: a line that reaches it cannot be right.
@@ -172,7 +148,8 @@ HeadStatus judge_bad_line(Exchange& x) {
   const LineVerdict verdict = judge_line(text.substr(0, newline - 1), *x.limits);
   if (verdict.status != 0) return faulty(x, verdict.status);
   if (verdict.minor_at == 0 || x.patched_minor != 0) return faulty(x, kStatusBadRequest);  // it was a field
-  // A minor version that llhttp does not know is served as 1.1, the highest we do (RFC 9110 s2.5). The bytes are our copy.
+  // A minor version that llhttp does not know is served as 1.1, the highest we do (RFC 9110 s2.5). The bytes are our
+  // copy.
   x.patched_minor = static_cast<std::uint8_t>(x.data[x.begin + verdict.minor_at] - '0');
   x.data[x.begin + verdict.minor_at] = '1';
   x.scanned = x.begin;
@@ -183,176 +160,11 @@ HeadStatus judge_bad_line(Exchange& x) {
   return HeadStatus::kComplete;  // to go on
 }
 
-// ---- a head that llhttp has accepted ----
-
-// True if [begin, …) reads METHOD SP target SP HTTP/1.x CR LF and nothing looser.
-bool is_exact_line(const Exchange& x, std::string_view method) noexcept {
-  const char* base = x.base();
-  const std::size_t after = x.head.target_at + x.head.target_size;
-  if (after + 11 > x.scanned - x.begin) return false;
-  return x.head.target_at == method.size() + 1 && std::memcmp(base, method.data(), method.size()) == 0 &&
-         base[method.size()] == ' ' && std::memcmp(base + after, " HTTP/1.", 8) == 0 && base[after + 9] == '\r' &&
-         base[after + 10] == '\n';
-}
-
-// The fields that decide framing and persistence, as the loop over the head meets them.
-struct Special {
-  int hosts = 0;
-  int lengths = 0;
-  int codings = 0;        // elements of Transfer-Encoding
-  bool has_coding = false;  // the field is there, empty or not
-  bool chunked_last = false;
-  int status = 0;         // the first thing wrong with a coding
-  bool close = false;
-  bool keep_alive = false;
-  bool expect_other = false;
-  std::uint64_t length = 0;
-};
-
-// RFC 9112 s6.1: exactly "chunked", once and last. Other codings are unknown to us: 501.
-void take_codings(Special& s, std::string_view value) noexcept {
-  s.has_coding = true;
-  std::string_view rest = value;
-  do {
-    const std::string_view coding = next_element(rest);
-    ++s.codings;
-    if (s.status != 0) continue;
-    if (s.chunked_last || !is_token(coding)) {
-      s.status = kStatusBadRequest;
-    } else if (equal_fold(coding, "chunked")) {
-      s.chunked_last = true;
-    } else {
-      s.status = kStatusNotImplemented;
-    }
-  } while (!rest.empty());
-  if (!value.empty() && value.back() == ',') s.status = kStatusBadRequest;
-}
-
-void take_connection(Special& s, std::string_view value) noexcept {
-  std::string_view rest = value;
-  do {
-    const std::string_view option = next_element(rest);
-    if (equal_fold(option, "close")) s.close = true;
-    if (equal_fold(option, "keep-alive")) s.keep_alive = true;
-  } while (!rest.empty());
-}
-
-// RFC 9112 s6.2: digits only. llhttp has seen to that, to overflow, and to there being one; a second look costs nothing.
-bool take_length(Special& s, std::string_view value) noexcept {
-  ++s.lengths;
-  if (value.empty() || value.size() > 19 || !chars::all(value, chars::kDigit)) return false;
-  s.length = 0;
-  for (char c : value) s.length = s.length * 10 + static_cast<std::uint64_t>(c - '0');
-  return s.lengths == 1;
-}
-
-// Returns the status that refuses the head, or 0.
-int take_fields(Exchange& x, Special& s) noexcept {
-  const char* base = x.base();
-  for (std::uint32_t i = 0; i < x.header_count; ++i) {
-    HeaderList::Ref& ref = x.refs[i];
-    while (ref.value_size != 0 && (base[ref.value_at + ref.value_size - 1] == ' ' ||
-                                   base[ref.value_at + ref.value_size - 1] == '\t')) {
-      --ref.value_size;  // OWS before the value llhttp has dropped, that behind it not
-    }
-    const std::string_view name(base + ref.name_at, ref.name_size);
-    const std::string_view value(base + ref.value_at, ref.value_size);
-    switch (ref.name_size) {
-      case 4:
-        if (!equal_fold(name, "host")) break;
-        ++s.hosts;
-        if (!is_host(value)) return kStatusBadRequest;
-        x.head.host_at = ref.value_at;
-        x.head.host_size = ref.value_size;
-        break;
-      case 6:
-        if (!equal_fold(name, "expect")) break;
-        if (equal_fold(value, "100-continue")) {
-          x.head.expect_continue = true;
-        } else {
-          s.expect_other = true;
-        }
-        break;
-      case 10:
-        if (equal_fold(name, "connection")) take_connection(s, value);
-        break;
-      case 14:
-        if (equal_fold(name, "content-length") && !take_length(s, value)) return kStatusBadRequest;
-        break;
-      case 17:
-        if (equal_fold(name, "transfer-encoding")) take_codings(s, value);
-        break;
-      default:
-        break;
-    }
-  }
-  return 0;
-}
-
-int take_framing(Exchange& x, const Special& s) noexcept {
-  if (s.has_coding) {
-    if (s.lengths != 0) return kStatusBadRequest;        // RFC 9112 s6.3: two readings
-    if (x.head.minor == 0) return kStatusBadRequest;     // RFC 9112 s6.1: faulty framing
-    if (s.status != 0) return s.status;
-    if (!s.chunked_last) return kStatusBadRequest;
-    x.body.kind = BodyKind::kChunked;
-    x.body.done = false;
-    return 0;
-  }
-  if (s.length > x.limits->max_body) return kStatusContentTooLarge;
-  if (s.length != 0) {
-    x.body.kind = BodyKind::kFixed;
-    x.body.left = s.length;
-    x.body.done = false;
-  }
-  return 0;
-}
-
-int check_head(Exchange& x, Method method) {
-  Special s;
-  if (const int status = take_fields(x, s); status != 0) return status;
-  // RFC 9112 s3.2.
-  if (s.hosts > 1 || (s.hosts == 0 && x.head.minor != 0)) return kStatusBadRequest;
-  if (method == Method::kConnect || method == Method::kTrace) return kStatusNotImplemented;
-
-  Target target;
-  const std::string_view text = x.text(x.head.target_at, x.head.target_size);
-  if (!split_target(text, method, target)) return kStatusBadRequest;
-  if (target.path.empty()) {
-    x.head.path_is_root = true;
-  } else {
-    x.head.path_at = offset_of(x, target.path.data());
-    x.head.path_size = static_cast<std::uint32_t>(target.path.size());
-  }
-  if (target.query.data() != nullptr) {
-    x.head.query_at = offset_of(x, target.query.data());
-    x.head.query_size = static_cast<std::uint32_t>(target.query.size());
-  }
-  if (!target.authority.empty()) {  // it beats Host (RFC 9112 s3.2.2)
-    x.head.host_at = offset_of(x, target.authority.data());
-    x.head.host_size = static_cast<std::uint32_t>(target.authority.size());
-  }
-  x.head.path_escaped = target.escaped;
-  if (target.escaped) x.path = decode_path(target.path);
-
-  if (const int status = take_framing(x, s); status != 0) return status;
-
-  // RFC 9112 s9.3. "close" wins over "keep-alive".
-  x.head.keep_alive = !s.close && (x.head.minor != 0 || s.keep_alive);
-  if (x.head.minor == 0) {
-    x.head.expect_continue = false;  // RFC 9110 s10.1.1: ignored in 1.0
-  } else if (s.expect_other) {
-    return kStatusExpectationFailed;
-  }
-  if (x.body.done) x.head.expect_continue = false;
-  return 0;
-}
-
 HeadStatus finish_head(Exchange& x) {
   x.phase = Exchange::Phase::kBody;
   x.read = x.scanned;
   const std::optional<Method> method = x.parser.method < kMethods.size() ? kMethods[x.parser.method] : std::nullopt;
-  if (!method || !is_exact_line(x, to_string(*method))) {
+  if (!method || !is_exact_line(x, *method)) {
     x.phase = Exchange::Phase::kBadLine;
     return HeadStatus::kFaulty;
   }

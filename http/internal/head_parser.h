@@ -2,16 +2,18 @@
 //
 // llhttp (no lenient flag) does the grammar. Ours on top, in the order in which they apply:
 //   - a few empty lines before the request line are skipped, only as CR LF;
-//   - a request line that llhttp refuses is judged again at its end, so that the answer does not depend on how the bytes
-//     were split: too long 414, HTTP/2.0 or 0.9 in words 505, an unknown method 501, HTTP/1.2 served as 1.1, else 400;
+//   - a request line that llhttp refuses is judged again at its end, so that the answer does not depend on how the
+//     bytes were split: too long 414, HTTP/2.0 or 0.9 in words 505, an unknown method 501, HTTP/1.2 served as 1.1, else
+//     400;
 //   - one that llhttp accepts is looked at once more: exactly one space, HTTP/1.x, CR LF (llhttp takes more: HTTP/0.9's
 //     two words, ICE and RTSP, runs of spaces);
-//   - (where llhttp is stricter than the grammar we keep its word: a tab behind the digits of a Content-Length is a 400;)
+//   - (where llhttp is stricter than the grammar we keep its word: a tab behind the digits of a Content-Length is a
+//     400;)
 //   - the target's grammar (target.h); Host; Content-Length, Transfer-Encoding, Expect, Connection.
 //
-// I1. What a head is answered depends on its bytes alone, not on the calls that brought them: the parser never sees more
-//     than max_head bytes, and every refusal that llhttp's point of failure would make depend on the split is put off
-//     until the line's end.
+// I1. What a head is answered depends on its bytes alone, not on the calls that brought them: the parser never sees
+//     more than max_head bytes, and every refusal that llhttp's point of failure would make depend on the split is put
+//     off until the line's end.
 #pragma once
 
 #include <cstddef>

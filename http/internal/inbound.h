@@ -1,7 +1,7 @@
 // Inbound: bytes that came while a goroutine was busy and that its exchange has no room for.
 //
-// A list of pooled buffers, first in first out. The connection's lock guards it. The goroutine takes whole buffers off its
-// head and reads them without the lock.
+// A list of pooled buffers, first in first out. The connection's lock guards it. The goroutine takes whole buffers off
+// its head and reads them without the lock.
 #pragma once
 
 #include <cstddef>

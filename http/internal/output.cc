@@ -19,7 +19,8 @@ Output::~Output() {
 bool Output::make_room(std::size_t n) {
   if (failed()) return false;
   if (block_ == nullptr && !take()) return false;
-  if (kCapacity - block_->end >= n) [[likely]] return true;
+  if (kCapacity - block_->end >= n) [[likely]]
+    return true;
   if (pending() && !flush()) return false;
   if (block_ == nullptr && !take()) return false;  // all of it went
   if (block_->begin != 0) {
@@ -100,8 +101,9 @@ void Output::send_aside() noexcept {
   flight_.store(kFlying, std::memory_order_relaxed);  // relaxed: start_g() publishes it
   try {
     static constexpr GoOptions kOptions{.name = "http send", .stack = StackSize::kSmall};
-    go(kOptions, [this, bytes = block_->data + block_->begin,
-                  size = std::size_t{block_->committed - block_->begin}] { fly(bytes, size); });
+    go(kOptions, [this, bytes = block_->data + block_->begin, size = std::size_t{block_->committed - block_->begin}] {
+      fly(bytes, size);
+    });
   } catch (const std::bad_alloc&) {
     flight_.store(kNone, std::memory_order_relaxed);  // relaxed: nobody else knows of it; the next flush sends
   }
@@ -132,7 +134,8 @@ void Output::fly(const char* bytes, std::size_t size) noexcept {
 void Output::join() {
   // acquire: the result; pairs with the release in fly().
   std::uintptr_t flight = flight_.load(std::memory_order_acquire);
-  if (flight == kNone) [[likely]] return;
+  if (flight == kNone) [[likely]]
+    return;
   if (flight == kFlying) {
     set_on_park(nullptr, nullptr);
     park(

@@ -6,19 +6,19 @@
 //   data   begin              committed            end              capacity
 //    gone  | whole responses  | current response   | room            |
 //
-// Responses of earlier requests of a pipelined batch lie there while the next handler computes. If that handler parks, they
-// must go out; but its park may come with a lock held (a channel's), where nothing may be written. So its on-park hook
-// starts a goroutine that sends them aside:
+// Responses of earlier requests of a pipelined batch lie there while the next handler computes. If that handler parks,
+// they must go out; but its park may come with a lock held (a channel's), where nothing may be written. So its on-park
+// hook starts a goroutine that sends them aside:
 //
 //   flight   kNone --send_aside()--> kFlying --sent, or failed--> kLanded --join()--> kNone
 //                                       '--join() parks--> its G --sent, or failed: readies it--> kLanded
 //
 // I1. Only [begin, committed) is ever handed to the stream.
-// I2. The goroutine that runs the request owns it; nobody else looks, so there is no lock. Between requests it is empty,
-//     or passes to the next request's goroutine with everything else. The one aside reads the bytes that were committed
-//     when it started, and writes the two fields of its result before it lands.
-// I3. While it flies the owner may append and commit, but whatever sends, moves or frees the buffer joins first. So there is
-//     one writer, and the aside touches nothing after it has landed.
+// I2. The goroutine that runs the request owns it; nobody else looks, so there is no lock. Between requests it is
+//     empty, or passes to the next request's goroutine with everything else. The one aside reads the bytes that were
+//     committed when it started, and writes the two fields of its result before it lands.
+// I3. While it flies the owner may append and commit, but whatever sends, moves or frees the buffer joins first. So
+//     there is one writer, and the aside touches nothing after it has landed.
 // I4. After a failure everything is thrown away and every call says no: the connection is to be closed.
 #pragma once
 
@@ -60,7 +60,9 @@ class Output {
   void append(const void* bytes, std::size_t n) noexcept;
 
   [[nodiscard]] char* current() noexcept { return block_->data + block_->committed; }
-  [[nodiscard]] std::size_t current_size() const noexcept { return block_ == nullptr ? 0 : block_->end - block_->committed; }
+  [[nodiscard]] std::size_t current_size() const noexcept {
+    return block_ == nullptr ? 0 : block_->end - block_->committed;
+  }
   void commit() noexcept {
     if (block_ != nullptr) block_->committed = block_->end;
   }

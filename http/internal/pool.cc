@@ -126,7 +126,8 @@ struct Cache {
   if (block == nullptr) throw std::bad_alloc();
   return block;
 #else
-  if (void* block = cache.pop(id); block != nullptr) [[likely]] return block;
+  if (void* block = cache.pop(id); block != nullptr) [[likely]]
+    return block;
   cache.refill(id);
   return cache.pop(id);
 #endif

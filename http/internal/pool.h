@@ -1,10 +1,11 @@
 // BlockPool: fixed-size memory for connections, heads and buffers, without a malloc per request.
 //
-// A thread keeps a few free blocks of each pool (last in, first out, so that they are hot); what is more goes in batches
-// to a list that all threads share, and past a bound back to malloc. Pools are process-wide, as malloc is: blocks are taken
-// on the home worker's M and often given back on another.
+// A thread keeps a few free blocks of each pool (last in, first out, so that they are hot); what is more goes in
+// batches to a list that all threads share, and past a bound back to malloc. Pools are process-wide, as malloc is:
+// blocks are taken on the home worker's M and often given back on another.
 //
-// I1. get() and put() are out of line and do not park, so the address of the thread's cache is never kept across a park.
+// I1. get() and put() are out of line and do not park, so the address of the thread's cache is never kept across a
+//     park.
 // I2. A block is in one place: in use, in one thread's cache, or in the shared list (guarded by its lock).
 // I3. Under AddressSanitizer nothing is pooled: every block is malloc's, so that a use after free is seen as one.
 #pragma once

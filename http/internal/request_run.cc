@@ -38,7 +38,8 @@ bool ServerConn::answer() {
   // Responses of earlier requests of a batch wait in out_; they must not wait for a handler that waits.
   if (out_.pending()) set_on_park(&send_before_parking, this);
   const bool refused = x_->head.fault != 0;
-  const bool head_only = refused ? x_->visible - x_->begin >= 5 && x_->text(0, 5) == "HEAD " : x_->head.method == Method::kHead;
+  const bool head_only =
+      refused ? x_->visible - x_->begin >= 5 && x_->text(0, 5) == "HEAD " : x_->head.method == Method::kHead;
   ResponseWriter writer(*this, out_, head_only, x_->head.minor == 0);
   const bool whole = refused ? answer_fault(writer) : run_handler(writer);
   return whole && !writer.must_close() && drain_body();
@@ -56,7 +57,8 @@ bool ServerConn::run_handler(ResponseWriter& writer) {
     core_.handler_failed(request, std::move(thrown));
     if (!writer.replace(kStatusInternalServerError)) return false;  // cut: what was sent must not look whole
   }
-  if (x_->body.fault != 0 && writer.untouched()) [[unlikely]] writer.replace(x_->body.fault);
+  if (x_->body.fault != 0 && writer.untouched()) [[unlikely]]
+    writer.replace(x_->body.fault);
   return writer.finish();
 }
 
@@ -65,7 +67,8 @@ bool ServerConn::answer_fault(ResponseWriter& writer) { return writer.replace(x_
 bool ServerConn::must_close() const noexcept {
   if (!x_->head.keep_alive || x_->head.fault != 0 || core_.phase() != ServerPhase::kServing) return true;
   const Body& body = x_->body;
-  if (body.done) [[likely]] return false;
+  if (body.done) [[likely]]
+    return false;
   // A client that was never told to go on may send the body or not: the next bytes could be read in two ways.
   return continue_due_ || body.fault != 0 || (body.kind == BodyKind::kFixed && body.left > core_.options.max_drain);
 }
@@ -95,7 +98,8 @@ Result<std::size_t> ServerConn::read_body(std::span<std::byte> to) {
       return std::unexpected(body_ended(false));
     }
     // Keeps I3: from here to the park the lock is held.
-    reader_ = {current_g(), reinterpret_cast<char*>(to.data()), body.kind == BodyKind::kFixed ? to.size() : 0, 0, false};
+    reader_ = {current_g(), reinterpret_cast<char*>(to.data()), body.kind == BodyKind::kFixed ? to.size() : 0, 0,
+               false};
     arm_locked(body_deadline(since));
     park_unlock(lock_, WaitReason::kHttpBody);
     waited_ += nanotime() - since;
@@ -172,7 +176,8 @@ bool ServerConn::send_continue() {
 // Reads what the handler left of the body, so that the next head can be found; false if that would take too long.
 bool ServerConn::drain_body() {
   const Body& body = x_->body;
-  if (body.done) [[likely]] return true;
+  if (body.done) [[likely]]
+    return true;
   if (continue_due_ || body.fault != 0) return false;
   // The client may be waiting for the response before it goes on.
   if (x_->read == x_->visible && chunk_ == nullptr && !out_.flush()) return false;

@@ -44,21 +44,14 @@ void ServerConn::on_data(std::span<const std::byte> bytes) {
   // begin_linger_locked().
   switch (state_.load(std::memory_order_acquire)) {
     case State::kIdle:
-    case State::kHead:
-      try {
-        feed(bytes);
+    case State::kHead: try { feed(bytes);
       } catch (const std::bad_alloc&) {  // no memory or no stack for this one: nothing can be promised to it
         close_at_home();
       }
       return;
-    case State::kRunning:
-      data_while_running(bytes);
-      return;
-    case State::kLinger:
-      linger_on();
-      return;
-    case State::kClosed:
-      return;
+    case State::kRunning: data_while_running(bytes); return;
+    case State::kLinger: linger_on(); return;
+    case State::kClosed: return;
   }
 }
 
@@ -86,7 +79,8 @@ void ServerConn::feed(std::span<const std::byte> bytes) {
   LockGuard guard(lock_);
   // relaxed: nobody else moves it while it is ours.
   state_.store(State::kHead, std::memory_order_relaxed);
-  if (served_) arm_locked(after(coarse_now(), core_.options.header_timeout));  // the first head's clock runs since start()
+  if (served_)
+    arm_locked(after(coarse_now(), core_.options.header_timeout));  // the first head's clock runs since start()
 }
 
 // The head in x_ is whole, or refused. Throws std::bad_alloc.
@@ -163,17 +157,14 @@ void ServerConn::on_end(Error reason) {
     reader = take_reader_locked();
   }
   if (reader != nullptr) ready(reader);
-  // acquire: as in on_data(). A goroutine that runs answers the requests that came whole, then sees ended_ and closes; one
-  // that handed over before the section left the closing to us.
+  // acquire: as in on_data(). A goroutine that runs answers the requests that came whole, then sees ended_ and closes;
+  // one that handed over before the section left the closing to us.
   switch (state_.load(std::memory_order_acquire)) {
     case State::kIdle:
     case State::kHead:
-    case State::kLinger:
-      close_at_home();
-      return;
+    case State::kLinger: close_at_home(); return;
     case State::kRunning:
-    case State::kClosed:
-      return;
+    case State::kClosed: return;
   }
 }
 
@@ -256,8 +247,8 @@ void ServerConn::begin_linger_locked() {
   stream_.shutdown_write();
   let_more_come_locked();
   arm_locked(nanos_after(now, core_.options.linger_timeout));
-  // release: gives home all that the goroutine had; pairs with the acquire in on_data() and on_end(). The last step: from
-  // here on home may close.
+  // release: gives home all that the goroutine had; pairs with the acquire in on_data() and on_end(). The last step:
+  // from here on home may close.
   state_.store(State::kLinger, std::memory_order_release);
 }
 

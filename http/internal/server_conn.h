@@ -22,20 +22,23 @@
 //
 // A goroutine in kRunning reads what is left of a body after its handler returned ("draining"), within max_drain.
 //
-// I1. The owner alone moves state_ on. The goroutine hands over under lock_, having looked under the same lock for bytes
-//     that came meanwhile; home, finding kRunning, takes the lock and looks again. So no byte is left between the two.
-// I2. While a goroutine runs, home touches only what lock_ guards. While none runs there is no other user of those fields.
-// I3. reader_.g is set under lock_ by a goroutine about to park, and cleared under lock_ by the one that will ready it; the
-//     reader looked for bytes, end and failure under the same lock before it parked. So a wake-up is neither lost nor
-//     doubled. park_unlock() keeps the lock until the goroutine is off its stack.
+// I1. The owner alone moves state_ on. The goroutine hands over under lock_, having looked under the same lock for
+//     bytes that came meanwhile; home, finding kRunning, takes the lock and looks again. So no byte is left between the
+//     two.
+// I2. While a goroutine runs, home touches only what lock_ guards. While none runs there is no other user of those
+//     fields.
+// I3. reader_.g is set under lock_ by a goroutine about to park, and cleared under lock_ by the one that will ready it;
+//     the reader looked for bytes, end and failure under the same lock before it parked. So a wake-up is neither lost
+//     nor doubled. park_unlock() keeps the lock until the goroutine is off its stack.
 // I4. stream_.close() is called once, by the owner, as the last thing it does with the stream; so on_closed() finds no
 //     goroutine and frees the object. What wants a running request gone (the server's grace is over) shuts the stream's
 //     writing half and wakes the reader: the goroutine then ends by itself.
-// I5. on_closed() takes and releases lock_ before it frees: a goroutine that has just handed over may be in unlock() still.
-// I6. The timer only ever fires early or when asked; deadline_ says what is meant. So setting a later deadline is a plain
-//     store, and a firing that finds deadline_ ahead arms it again.
-// I7. A request's goroutine answers everything, refusals of heads too: so responses have one writer, in the order of the
-//     requests, with one way of waiting for a full socket.
+// I5. on_closed() takes and releases lock_ before it frees: a goroutine that has just handed over may be in unlock()
+//     still.
+// I6. The timer only ever fires early or when asked; deadline_ says what is meant. So setting a later deadline is a
+//     plain store, and a firing that finds deadline_ ahead arms it again.
+// I7. A request's goroutine answers everything, refusals of heads too: so responses have one writer, in the order of
+//     the requests, with one way of waiting for a full socket.
 #pragma once
 
 #include <atomic>
@@ -148,9 +151,9 @@ class ServerConn final : public net::StreamSink {
 
   // guarded by lock_ while a goroutine runs, else home's
   bool paused_ = false;
-  bool ended_ = false;        // on_end() came
-  bool dead_ = false;         // the connection failed: nothing can be sent
-  bool overflow_ = false;     // inbound_ or chunk_ holds bytes: new ones go behind them
+  bool ended_ = false;     // on_end() came
+  bool dead_ = false;      // the connection failed: nothing can be sent
+  bool overflow_ = false;  // inbound_ or chunk_ holds bytes: new ones go behind them
   bool close_called_ = false;
   std::int64_t deadline_ = kNever;
   std::int64_t armed_ = kNever;  // what the stream's timer was last asked for and has not fired
@@ -158,9 +161,9 @@ class ServerConn final : public net::StreamSink {
   Reader reader_;
 
   // the owner's
-  InChunk* chunk_ = nullptr;      // taken off inbound_, being read
+  InChunk* chunk_ = nullptr;  // taken off inbound_, being read
   Exchange* x_ = nullptr;
-  std::int64_t waited_ = 0;       // ns that this request's reader has waited
+  std::int64_t waited_ = 0;  // ns that this request's reader has waited
   std::int64_t linger_until_ = 0;
   Output out_;
 };

@@ -1,7 +1,7 @@
 // ServerCore: what all connections of one server share: the handler, the limits, and the list of connections.
 //
-// Kept apart from Server, because a handler that does not return outlives the grace of shutdown(), and then its connection
-// must still find all this. Whoever leaves last (the Server, or a connection) frees it.
+// Kept apart from Server, because a handler that does not return outlives the grace of shutdown(), and then its
+// connection must still find all this. Whoever leaves last (the Server, or a connection) frees it.
 //
 //   phase    kServing --shutdown()--> kDraining --grace over--> kForcing
 //

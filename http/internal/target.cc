@@ -55,7 +55,8 @@ bool is_ip_future(std::string_view text) noexcept {  // "v" hex "." …  (RFC 39
 
 bool split_target(std::string_view text, Method method, Target& target) noexcept {
   if (text.empty() || method == Method::kConnect) return false;
-  if (text[0] == '/') [[likely]] return split_path(text, target);
+  if (text[0] == '/') [[likely]]
+    return split_path(text, target);
   if (text == "*") {
     target.path = text;
     return method == Method::kOptions;
@@ -85,7 +86,8 @@ bool is_host(std::string_view text) noexcept {
     i = close + 1;
   } else {
     for (; i < text.size() && text[i] != ':'; ++i) {
-      if (chars::is(text[i], chars::kHost)) [[likely]] continue;
+      if (chars::is(text[i], chars::kHost)) [[likely]]
+        continue;
       if (text[i] != '%' || !is_escape(text, i)) return false;
       i += 2;
     }

@@ -1,7 +1,7 @@
 // What a request target and a Host may look like, and the parts of a target.
 //
-// Pure functions over text, so that tests and fuzzers reach them alone. All answer for the strict grammar: no fragments,
-// controls, blanks, broken escapes or %00; the four forms of RFC 9112 s3.2 and nothing else.
+// Pure functions over text, so that tests and fuzzers reach them alone. All answer for the strict grammar: no
+// fragments, controls, blanks, broken escapes or %00; the four forms of RFC 9112 s3.2 and nothing else.
 #pragma once
 
 #include <string>
@@ -23,8 +23,8 @@ struct Target {
 /// to whoever offers CONNECT: here it is refused.
 [[nodiscard]] bool split_target(std::string_view text, Method method, Target& target) noexcept;
 
-/// True for host[:port] (RFC 9112 s3.2): a name, an IPv4 or a bracketed IPv6 literal; the port may be empty. An empty host
-/// is refused, as RFC 9110 s4.2.1 wants for http.
+/// True for host[:port] (RFC 9112 s3.2): a name, an IPv4 or a bracketed IPv6 literal; the port may be empty. An empty
+/// host is refused, as RFC 9110 s4.2.1 wants for http.
 [[nodiscard]] bool is_host(std::string_view text) noexcept;
 
 /// `path` with its escapes decoded once, except %2F, which stays as it is: decoding it would make one path of two.

@@ -53,14 +53,16 @@ void format(DateCache& cache, time_t second) noexcept {
   timespec ts;
   ::clock_gettime(CLOCK_REALTIME_COARSE, &ts);
   DateCache& cache = date_cache;
-  if (cache.second != ts.tv_sec) [[unlikely]] format(cache, ts.tv_sec);
+  if (cache.second != ts.tv_sec) [[unlikely]]
+    format(cache, ts.tv_sec);
   std::memcpy(to, cache.line, kDateLineSize);
   return to + kDateLineSize;
 }
 
 std::int64_t coarse_now() noexcept {
   // relaxed: set while no scheduler runs, so every reader was started after the store.
-  if (exact_time.load(std::memory_order_relaxed)) [[unlikely]] return nanotime();
+  if (exact_time.load(std::memory_order_relaxed)) [[unlikely]]
+    return nanotime();
   timespec ts;
   ::clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
   return ts.tv_sec * std::int64_t{1'000'000'000} + ts.tv_nsec;

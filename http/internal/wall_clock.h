@@ -1,7 +1,7 @@
 // The two readings of time that every request needs, cheap: the Date line, and a moment for deadlines.
 //
-// Both come from the kernel's coarse clocks (some 5 ns instead of 25-40: no read of the TSC), which lag by up to one tick
-// (4 ms): nothing to a Date of one second's grain, nor to a deadline of seconds.
+// Both come from the kernel's coarse clocks (some 5 ns instead of 25-40: no read of the TSC), which lag by up to one
+// tick (4 ms): nothing to a Date of one second's grain, nor to a deadline of seconds.
 #pragma once
 
 #include <cstddef>

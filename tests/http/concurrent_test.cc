@@ -1,5 +1,6 @@
 // Many connections at once on several Ps: each has a goroutine that plays its home worker and its client, with random
-// pieces, pauses and ends, from a printed seed. What must hold: responses in order, bytes in are bytes out, nothing left.
+// pieces, pauses and ends, from a printed seed. What must hold: responses in order, bytes in are bytes out, nothing
+// left.
 #include <heddle/core/mutex.h>
 #include <heddle/core/wait_group.h>
 
@@ -12,7 +13,9 @@ namespace {
 
 using Random = std::mt19937;
 
-std::size_t below(Random& random, std::size_t n) { return std::uniform_int_distribution<std::size_t>(0, n - 1)(random); }
+std::size_t below(Random& random, std::size_t n) {
+  return std::uniform_int_distribution<std::size_t>(0, n - 1)(random);
+}
 
 std::string pattern(Random& random, std::size_t size) {
   std::string s(size, '\0');
@@ -27,7 +30,8 @@ struct Exchanged {
 };
 
 std::string listed(const std::string& body) {
-  return "200 cl=" + std::to_string(body.size()) + " [" + (body.size() > 200 ? "size " + std::to_string(body.size()) : body) + "]";
+  return "200 cl=" + std::to_string(body.size()) + " [" +
+         (body.size() > 200 ? "size " + std::to_string(body.size()) : body) + "]";
 }
 
 Exchanged random_request(Random& random) {
@@ -51,20 +55,19 @@ Exchanged random_request(Random& random) {
     }
     case 2: {
       const std::string body = pattern(random, below(random, 3000));
-      return {"POST /ignore" + host + "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body, "200 cl=7 [ignored]"};
+      return {"POST /ignore" + host + "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body,
+              "200 cl=7 [ignored]"};
     }
-    case 3:
-      return {"GET /yield?" + std::to_string(below(random, 4)) + host + "\r\n", "200 cl=7 [yielded]"};
+    case 3: return {"GET /yield?" + std::to_string(below(random, 4)) + host + "\r\n", "200 cl=7 [yielded]"};
     case 4: {
       const std::size_t n = below(random, 50000);
       const bool whole = n < 15000;
       return {"GET /big?" + std::to_string(n) + host + "\r\n",
-              (whole ? "200 cl=" + std::to_string(n) : "200 chunked") + " [" + (n > 200 ? "size " + std::to_string(n) : std::string(n, 'b')) + "]"};
+              (whole ? "200 cl=" + std::to_string(n) : "200 chunked") + " [" +
+                  (n > 200 ? "size " + std::to_string(n) : std::string(n, 'b')) + "]"};
     }
-    case 5:
-      return {"GET /sleep?" + std::to_string(below(random, 2)) + host + "\r\n", "200 cl=5 [slept]"};
-    default:
-      return {"GET /hello" + host + "\r\n", "200 cl=13 [Hello, World!]"};
+    case 5: return {"GET /sleep?" + std::to_string(below(random, 2)) + host + "\r\n", "200 cl=5 [slept]"};
+    default: return {"GET /hello" + host + "\r\n", "200 cl=13 [Hello, World!]"};
   }
 }
 
@@ -169,7 +172,8 @@ TEST(Concurrent, shutdown_under_load_drops_no_request) {
               if (sink == nullptr) return;
               stream.attach(sink);
               for (bool last = false; !last;) {
-                const std::string in = below(random, 2) == 0 ? "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n" : "GET /yield?1 HTTP/1.1\r\nHost: a\r\n\r\n";
+                const std::string in = below(random, 2) == 0 ? "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"
+                                                             : "GET /yield?1 HTTP/1.1\r\nHost: a\r\n\r\n";
                 const std::size_t cut = below(random, in.size());
                 stream.forget_writes();
                 stream.send(std::string_view(in).substr(0, cut));

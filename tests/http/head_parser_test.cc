@@ -11,15 +11,16 @@ namespace {
 struct Verdict {
   HeadStatus status;
   int fault = 0;
-  std::string shown;      // the head in words, if it is complete
-  std::size_t left = 0;   // bytes behind it
+  std::string shown;     // the head in words, if it is complete
+  std::size_t left = 0;  // bytes behind it
 
   friend bool operator==(const Verdict&, const Verdict&) = default;
 };
 
 void PrintTo(const Verdict& v, std::ostream* out) {
-  *out << (v.status == HeadStatus::kNeedMore ? "need more"
-                                             : v.status == HeadStatus::kComplete ? "complete " : "faulty ")
+  *out << (v.status == HeadStatus::kNeedMore   ? "need more"
+           : v.status == HeadStatus::kComplete ? "complete "
+                                               : "faulty ")
        << v.fault << ' ' << v.shown << " left " << v.left;
 }
 
@@ -90,7 +91,9 @@ Verdict faulty(int status) { return {HeadStatus::kFaulty, status, {}, 0}; }
 Verdict need_more() { return {HeadStatus::kNeedMore, 0, {}, 0}; }
 
 constexpr std::string_view kHost = "Host: a\r\n";
-std::string head(std::string line, std::string fields = {}) { return line + "\r\n" + std::string(kHost) + fields + "\r\n"; }
+std::string head(std::string line, std::string fields = {}) {
+  return line + "\r\n" + std::string(kHost) + fields + "\r\n";
+}
 
 TEST(HeadParser, reads_plain_heads) {
   expect_verdict(head("GET /a HTTP/1.1"), complete("GET /a 1.1 host=a"));
@@ -120,23 +123,57 @@ TEST(HeadParser, judges_request_lines) {
     const char* line;
     int status;
   } cases[] = {
-      {"FOO / HTTP/1.1", 501},        {"get / HTTP/1.1", 501},        {"GETX / HTTP/1.1", 501},
-      {"PLAY / HTTP/1.1", 501},       {"SOURCE / HTTP/1.1", 501},     {"CONNECT a:80 HTTP/1.1", 501},
-      {"TRACE / HTTP/1.1", 501},      {"G@T / HTTP/1.1", 400},        {"GET", 400},
-      {"GET /", 400},                 {"GET / ", 400},                {"GET  / HTTP/1.1", 400},
-      {"GET / HTTP/1.1 ", 400},       {"GET /  HTTP/1.1", 400},       {"GET /a b HTTP/1.1", 400},
-      {"GET\t/ HTTP/1.1", 400},       {"GET /a\tb HTTP/1.1", 400},    {"GET / HTTP/2.0", 505},
-      {"GET / HTTP/3.0", 505},        {"GET / HTTP/0.9", 505},        {"FOO / HTTP/2.0", 505},
-      {"PRI * HTTP/2.0", 505},        {"GET / HTTP/1.10", 400},       {"GET / HTTP/11", 400},
-      {"GET / HTTP/1.", 400},         {"GET / HTTP/1", 400},          {"GET / http/1.1", 400},
-      {"GET / HTTQ/1.1", 400},        {"GET / ICE/1.0", 400},         {"GET / RTSP/1.0", 400},
-      {"SOURCE / ICE/1.0", 400},      {"GET /\x01 HTTP/1.1", 400},    {"GET /\x7f HTTP/1.1", 400},
-      {"GET /\xc3\xa9 HTTP/1.1", 400}, {"GET /#f HTTP/1.1", 400},      {"GET /%zz HTTP/1.1", 400},
-      {"GET /%4 HTTP/1.1", 400},      {"GET /% HTTP/1.1", 400},       {"GET /%00 HTTP/1.1", 400},
-      {"GET /a?%0 HTTP/1.1", 400},    {"GET /a?b#c HTTP/1.1", 400},   {"GET foo HTTP/1.1", 400},
-      {"GET a:80 HTTP/1.1", 400},     {"GET * HTTP/1.1", 400},        {"GET *x HTTP/1.1", 400},
-      {"GET http:/a HTTP/1.1", 400},  {"GET http:// HTTP/1.1", 400},  {"GET http:///x HTTP/1.1", 400},
-      {"GET http://u@h/ HTTP/1.1", 400}, {"GET http://h:x/ HTTP/1.1", 400}, {"GET ftp://h/ HTTP/1.1", 400},
+      {"FOO / HTTP/1.1", 501},
+      {"get / HTTP/1.1", 501},
+      {"GETX / HTTP/1.1", 501},
+      {"PLAY / HTTP/1.1", 501},
+      {"SOURCE / HTTP/1.1", 501},
+      {"CONNECT a:80 HTTP/1.1", 501},
+      {"TRACE / HTTP/1.1", 501},
+      {"G@T / HTTP/1.1", 400},
+      {"GET", 400},
+      {"GET /", 400},
+      {"GET / ", 400},
+      {"GET  / HTTP/1.1", 400},
+      {"GET / HTTP/1.1 ", 400},
+      {"GET /  HTTP/1.1", 400},
+      {"GET /a b HTTP/1.1", 400},
+      {"GET\t/ HTTP/1.1", 400},
+      {"GET /a\tb HTTP/1.1", 400},
+      {"GET / HTTP/2.0", 505},
+      {"GET / HTTP/3.0", 505},
+      {"GET / HTTP/0.9", 505},
+      {"FOO / HTTP/2.0", 505},
+      {"PRI * HTTP/2.0", 505},
+      {"GET / HTTP/1.10", 400},
+      {"GET / HTTP/11", 400},
+      {"GET / HTTP/1.", 400},
+      {"GET / HTTP/1", 400},
+      {"GET / http/1.1", 400},
+      {"GET / HTTQ/1.1", 400},
+      {"GET / ICE/1.0", 400},
+      {"GET / RTSP/1.0", 400},
+      {"SOURCE / ICE/1.0", 400},
+      {"GET /\x01 HTTP/1.1", 400},
+      {"GET /\x7f HTTP/1.1", 400},
+      {"GET /\xc3\xa9 HTTP/1.1", 400},
+      {"GET /#f HTTP/1.1", 400},
+      {"GET /%zz HTTP/1.1", 400},
+      {"GET /%4 HTTP/1.1", 400},
+      {"GET /% HTTP/1.1", 400},
+      {"GET /%00 HTTP/1.1", 400},
+      {"GET /a?%0 HTTP/1.1", 400},
+      {"GET /a?b#c HTTP/1.1", 400},
+      {"GET foo HTTP/1.1", 400},
+      {"GET a:80 HTTP/1.1", 400},
+      {"GET * HTTP/1.1", 400},
+      {"GET *x HTTP/1.1", 400},
+      {"GET http:/a HTTP/1.1", 400},
+      {"GET http:// HTTP/1.1", 400},
+      {"GET http:///x HTTP/1.1", 400},
+      {"GET http://u@h/ HTTP/1.1", 400},
+      {"GET http://h:x/ HTTP/1.1", 400},
+      {"GET ftp://h/ HTTP/1.1", 400},
       {"", 0},
   };
   for (const auto& c : cases) {
@@ -152,7 +189,8 @@ TEST(HeadParser, judges_request_lines) {
 
 TEST(HeadParser, serves_later_minor_versions_as_its_own_highest) {
   expect_verdict(head("GET / HTTP/1.2"), complete("GET / 1.2 host=a"));
-  expect_verdict(head("GET / HTTP/1.9", "Connection: close\r\n"), complete("GET / 1.9 host=a close {Connection=close}"));
+  expect_verdict(head("GET / HTTP/1.9", "Connection: close\r\n"),
+                 complete("GET / 1.9 host=a close {Connection=close}"));
   expect_verdict("GET / HTTP/1.2\r\n\r\n", faulty(400));
   expect_verdict("GET / HTTP/1.2\r\nHost : a\r\n\r\n", faulty(400));
 }
@@ -174,13 +212,13 @@ TEST(HeadParser, wants_one_valid_host) {
   expect_verdict(with("Host: a\r\nHost: a\r\n"), faulty(400));
   expect_verdict(with("Host: a\r\nhOST: b\r\n"), faulty(400));
   expect_verdict("GET http://b/ HTTP/1.1\r\n\r\n", faulty(400));
-  for (const char* bad : {"", "a b", "a,b", "a/b", "a@b", "[::1", "::1", "[]", "[x]", "a:b", "a:-1", "a:123456", ":80",
-                          "a%2", "a%zz", "\"a\"", "a\\b", "a?", "a#", "<a>"}) {
+  for (const char* bad : {"",     "a b",      "a,b", "a/b", "a@b",  "[::1",  "::1",  "[]", "[x]", "a:b",
+                          "a:-1", "a:123456", ":80", "a%2", "a%zz", "\"a\"", "a\\b", "a?", "a#",  "<a>"}) {
     if (std::string(bad) == "a,b") continue;  // a comma is a sub-delim: a strange name, but a name
     expect_verdict(with("Host: " + std::string(bad) + "\r\n"), faulty(400));
   }
-  for (const char* good : {"a", "a:", "a:80", "a_b~c", "127.0.0.1:8080", "[::1]", "[::1]:80", "[::ffff:1.2.3.4]:", "[v1.x:y]",
-                           "xn--bcher-kva.example", "a%41b", "EXAMPLE.com:65535"}) {
+  for (const char* good : {"a", "a:", "a:80", "a_b~c", "127.0.0.1:8080", "[::1]", "[::1]:80",
+                           "[::ffff:1.2.3.4]:", "[v1.x:y]", "xn--bcher-kva.example", "a%41b", "EXAMPLE.com:65535"}) {
     expect_verdict(with("Host: " + std::string(good) + "\r\n"), complete("GET / 1.1 host=" + std::string(good)));
   }
   expect_verdict("GET / HTTP/1.0\r\n\r\n", complete("GET / 1.0 host= close"));
@@ -188,9 +226,9 @@ TEST(HeadParser, wants_one_valid_host) {
 }
 
 TEST(HeadParser, refuses_loose_fields) {
-  for (const char* bad : {"A : b\r\n", " A: b\r\n", "A\r\n", ": b\r\n", "A b: c\r\n", "A: b\r\n c\r\n", "A: b\r\n\tc\r\n",
-                          "A: b\n", "A: b\rc\r\n", "A: \x01\r\n", "A: \x7f\r\n", "A(: b\r\n", "A\x80: b\r\n", "A: b\n\n",
-                          "\x41\t: b\r\n"}) {
+  for (const char* bad :
+       {"A : b\r\n", " A: b\r\n", "A\r\n", ": b\r\n", "A b: c\r\n", "A: b\r\n c\r\n", "A: b\r\n\tc\r\n", "A: b\n",
+        "A: b\rc\r\n", "A: \x01\r\n", "A: \x7f\r\n", "A(: b\r\n", "A\x80: b\r\n", "A: b\n\n", "\x41\t: b\r\n"}) {
     expect_verdict(head("GET / HTTP/1.1", bad), faulty(400));
   }
   expect_verdict(std::string("GET / HTTP/1.1\r\nHost: a\r\nA: \0\r\n\r\n", 34), faulty(400));
@@ -201,16 +239,19 @@ TEST(HeadParser, refuses_loose_fields) {
 TEST(HeadParser, reads_lengths_one_way_or_not_at_all) {
   auto post = [](std::string fields) { return head("POST / HTTP/1.1", fields); };
   expect_verdict(post("Content-Length: 0\r\n"), complete("POST / 1.1 host=a {Content-Length=0}"));
-  expect_verdict(post("Content-Length: \t 5 \r\n") + "hello", complete("POST / 1.1 host=a length=5 {Content-Length=5}", 5));
-  expect_verdict(head("GET / HTTP/1.1", "Content-Length: 5\r\n"), complete("GET / 1.1 host=a length=5 {Content-Length=5}"));
-  for (const char* bad : {"", "+5", "-5", "5,5", "5, 5", "5 5", "5\t", "0x5", "5.0", "a", "18446744073709551616", "\"5\"",
-                          "99999999999999999999999999"}) {
+  expect_verdict(post("Content-Length: \t 5 \r\n") + "hello",
+                 complete("POST / 1.1 host=a length=5 {Content-Length=5}", 5));
+  expect_verdict(head("GET / HTTP/1.1", "Content-Length: 5\r\n"),
+                 complete("GET / 1.1 host=a length=5 {Content-Length=5}"));
+  for (const char* bad : {"", "+5", "-5", "5,5", "5, 5", "5 5", "5\t", "0x5", "5.0", "a", "18446744073709551616",
+                          "\"5\"", "99999999999999999999999999"}) {
     expect_verdict(post("Content-Length: " + std::string(bad) + "\r\n"), faulty(400));
   }
   expect_verdict(post("Content-Length: 5\r\nContent-Length: 5\r\n"), faulty(400));
   expect_verdict(post("Content-Length: 5\r\nContent-Length: 6\r\n"), faulty(400));
   expect_verdict(post("Content-Length: 9223372036854775807\r\n"), faulty(413));
-  expect_verdict(post("Content-Length: 67108864\r\n"), complete("POST / 1.1 host=a length=67108864 {Content-Length=67108864}"));
+  expect_verdict(post("Content-Length: 67108864\r\n"),
+                 complete("POST / 1.1 host=a length=67108864 {Content-Length=67108864}"));
   expect_verdict(post("Content-Length: 67108865\r\n"), faulty(413));
 }
 
@@ -240,14 +281,16 @@ TEST(HeadParser, reads_persistence_from_every_line_and_place) {
                  complete("GET / 1.1 host=a close {Connection=a} {Connection=close}"));
   expect_verdict(get("1", "Connection: closed\r\n"), complete("GET / 1.1 host=a {Connection=closed}"));
   expect_verdict(get("0", "Connection: Keep-Alive\r\n"), complete("GET / 1.0 host=a {Connection=Keep-Alive}"));
-  expect_verdict(get("0", "Connection: keep-alive, close\r\n"), complete("GET / 1.0 host=a close {Connection=keep-alive, close}"));
+  expect_verdict(get("0", "Connection: keep-alive, close\r\n"),
+                 complete("GET / 1.0 host=a close {Connection=keep-alive, close}"));
   expect_verdict(get("0", ""), complete("GET / 1.0 host=a close"));
 }
 
 TEST(HeadParser, knows_one_expectation) {
   expect_verdict(head("POST / HTTP/1.1", "Expect: 100-Continue\r\nContent-Length: 3\r\n"),
                  complete("POST / 1.1 host=a length=3 expect {Expect=100-Continue} {Content-Length=3}"));
-  expect_verdict(head("GET / HTTP/1.1", "Expect: 100-continue\r\n"), complete("GET / 1.1 host=a {Expect=100-continue}"));
+  expect_verdict(head("GET / HTTP/1.1", "Expect: 100-continue\r\n"),
+                 complete("GET / 1.1 host=a {Expect=100-continue}"));
   expect_verdict(head("GET / HTTP/1.1", "Expect: foo\r\n"), faulty(417));
   expect_verdict(head("GET / HTTP/1.1", "Expect: 100-continue, foo\r\n"), faulty(417));
   expect_verdict(head("POST / HTTP/1.0", "Expect: 100-continue\r\nContent-Length: 3\r\n"),
@@ -267,7 +310,7 @@ TEST(HeadParser, holds_heads_to_their_limits) {
   const std::string long_ok = "/" + std::string(99, 'x');
   expect_verdict(head("GET " + long_ok + " HTTP/1.1"), complete("GET " + long_ok + " 1.1 host=a"), limits);
   expect_verdict(head("GET " + long_ok + "x HTTP/1.1"), faulty(414), limits);
-  expect_verdict("GET /" + std::string(150, 'x'), faulty(414), limits);           // known before the line ends
+  expect_verdict("GET /" + std::string(150, 'x'), faulty(414), limits);  // known before the line ends
   expect_verdict("GET /" + std::string(150, 'x') + "\x01", faulty(414), limits);
   expect_verdict("FOO /" + std::string(600, 'x'), faulty(414), limits);
   expect_verdict(std::string(600, 'x'), faulty(414), limits);
@@ -347,10 +390,27 @@ TEST(ChunkedBody, decodes) {
 }
 
 TEST(ChunkedBody, refuses_loose_syntax) {
-  for (const char* bad : {"x\r\n", "-1\r\n", "+1\r\na\r\n", "0x1\r\na\r\n", " 1\r\na\r\n", "1 \r\na\r\n", "1\na\r\n",
-                          "1\r\nab\r\n", "1\r\na\n", "1\r\naX", "ffffffffffffffffff\r\n", "\r\n", "1;\na\r\n",
-                          "1;a\nb\r\n", "1\r\na\r\n0\r\n x: y\r\n\r\n", "1\r\na\r\n0\r\nx : y\r\n\r\n",
-                          "1\r\na\r\n0\r\nx\r\n\r\n", "1\r\na\r\n0\r\n\n", "1\r\na\r\n0\n\r\n", "1,\r\n", "1_\r\n"}) {
+  for (const char* bad : {"x\r\n",
+                          "-1\r\n",
+                          "+1\r\na\r\n",
+                          "0x1\r\na\r\n",
+                          " 1\r\na\r\n",
+                          "1 \r\na\r\n",
+                          "1\na\r\n",
+                          "1\r\nab\r\n",
+                          "1\r\na\n",
+                          "1\r\naX",
+                          "ffffffffffffffffff\r\n",
+                          "\r\n",
+                          "1;\na\r\n",
+                          "1;a\nb\r\n",
+                          "1\r\na\r\n0\r\n x: y\r\n\r\n",
+                          "1\r\na\r\n0\r\nx : y\r\n\r\n",
+                          "1\r\na\r\n0\r\nx\r\n\r\n",
+                          "1\r\na\r\n0\r\n\n",
+                          "1\r\na\r\n0\n\r\n",
+                          "1,\r\n",
+                          "1_\r\n"}) {
     expect_body(bad, {"", false, 400, 0});
   }
 }

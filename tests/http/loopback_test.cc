@@ -182,7 +182,8 @@ TEST(Loopback, carries_large_bodies_both_ways_at_once) {
     for (std::size_t i = 0; i < kSize; ++i) body[i] = static_cast<char>(i * 31 + i / 4096);
     Socket s(port);
     std::thread sender([&] {
-      s.send("POST /stream HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: " + std::to_string(kSize) + "\r\n\r\n");
+      s.send("POST /stream HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: " + std::to_string(kSize) +
+             "\r\n\r\n");
       s.send(body);
     });
     const std::string all = s.read_to_end();
@@ -226,7 +227,8 @@ TEST(Loopback, the_last_response_arrives_although_the_client_goes_on_sending) {
 
 TEST(Loopback, survives_clients_that_vanish_at_any_point) {
   with_server(2, [](std::uint16_t port) {
-    const std::string talk = std::string(kGet) + "POST /stream HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n01234567890123456789" +
+    const std::string talk = std::string(kGet) +
+                             "POST /stream HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n01234567890123456789" +
                              "GET /big?500000 HTTP/1.1\r\nHost: a\r\n\r\n" + std::string(kGet);
     for (std::size_t i = 0; i <= talk.size(); ++i) {
       Socket s(port);
@@ -243,7 +245,9 @@ TEST(Loopback, survives_clients_that_vanish_at_any_point) {
 TEST(Loopback, a_slow_receiver_gets_everything) {
   with_server(1, [](std::uint16_t port) {
     Socket s(port, 4096);
-    s.send("GET /big?3000000 HTTP/1.1\r\nHost: a\r\n\r\nGET /parts?100000 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    s.send(
+        "GET /big?3000000 HTTP/1.1\r\nHost: a\r\n\r\nGET /parts?100000 HTTP/1.1\r\nHost: a\r\nConnection: "
+        "close\r\n\r\n");
     EXPECT_EQ(read_responses(s.read_to_end()),
               (std::vector<std::string>{"200 chunked [size 3000000]", "200 chunked close [size 1000000]"}));
   });
@@ -262,13 +266,15 @@ TEST(Loopback, time_limits_hold_on_real_sockets) {
         EXPECT_EQ(newcomer.read_to_end(), "");
         Socket head(port);
         head.send("GET /he");
-        EXPECT_EQ(read_responses(head.read_to_end()), std::vector<std::string>{"408 cl=20 close [408 Request Timeout\n]"});
+        EXPECT_EQ(read_responses(head.read_to_end()),
+                  std::vector<std::string>{"408 cl=20 close [408 Request Timeout\n]"});
         Socket idle(port);
         idle.send(kGet);
         EXPECT_EQ(read_responses(idle.read_to_end()), std::vector<std::string>{kHello});
         Socket body(port);
         body.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab");
-        EXPECT_EQ(read_responses(body.read_to_end()), std::vector<std::string>{"408 cl=20 close [408 Request Timeout\n]"});
+        EXPECT_EQ(read_responses(body.read_to_end()),
+                  std::vector<std::string>{"408 cl=20 close [408 Request Timeout\n]"});
         Socket reader(port, 4096);
         reader.send("GET /big?50000000 HTTP/1.1\r\nHost: a\r\n\r\n");
         std::this_thread::sleep_for(std::chrono::seconds(1));  // it takes nothing: that is what is tested
@@ -308,8 +314,8 @@ TEST(Loopback, shutdown_cuts_what_outlives_its_grace) {
   });
 }
 
-// Stop under load, start again on the same port at once: clients in the middle of a conversation lose no request, and the
-// port is never taken.
+// Stop under load, start again on the same port at once: clients in the middle of a conversation lose no request, and
+// the port is never taken.
 TEST(Loopback, shutdown_under_load_drops_no_request_and_frees_the_port) {
   run([] {
     std::uint16_t port = 0;

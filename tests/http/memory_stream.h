@@ -1,9 +1,9 @@
 // MemoryStream: a connection without a network, driven step by step by a test.
 //
 // The test's goroutine plays the home worker: bytes, end, timer and the final on_closed() reach the sink from its calls
-// alone, one at a time, as net/stream.h promises. What the server writes collects in `written`; how much the "peer" takes
-// per call, and in all, is the test's to say. Rules of the contract that a sink could break are checked here: two writers,
-// a call after close(), a second close().
+// alone, one at a time, as net/stream.h promises. What the server writes collects in `written`; how much the "peer"
+// takes per call, and in all, is the test's to say. Rules of the contract that a sink could break are checked here: two
+// writers, a call after close(), a second close().
 #pragma once
 
 #include <gtest/gtest.h>
@@ -222,8 +222,7 @@ class MemoryStream final : public net::Stream {
     }
     if (late != nullptr) ready(late);
     switch (what) {
-      case kNothing:
-        return late != nullptr;
+      case kNothing: return late != nullptr;
       case kData: {
         // Like a ring's provided buffers: pieces of 4 KiB.
         std::string piece = held_.substr(0, 4096);
@@ -232,12 +231,8 @@ class MemoryStream final : public net::Stream {
         std::fill(piece.begin(), piece.end(), '\xee');  // the bytes were the poller's
         return true;
       }
-      case kEnd:
-        sink_->on_end(end_);
-        return true;
-      case kTimer:
-        sink_->on_timer();
-        return true;
+      case kEnd: sink_->on_end(end_); return true;
+      case kTimer: sink_->on_timer(); return true;
       case kClosed:
         gone_ = true;
         sink_->on_closed();

@@ -1,5 +1,5 @@
-// Connections over memory: bytes in, responses and close out. Each case of the tables runs whole, split at every byte, and
-// byte by byte, and must come out the same.
+// Connections over memory: bytes in, responses and close out. Each case of the tables runs whole, split at every byte,
+// and byte by byte, and must come out the same.
 #include "http_test.h"
 
 namespace heddle::http::test {
@@ -11,8 +11,8 @@ struct Case {
   std::string in;
   std::vector<std::string> out;
   After after = After::kOpen;
-  std::string heads{};       // which responses answer a HEAD, see read_responses()
-  bool half_close = false;   // the client ends its half after the bytes
+  std::string heads{};      // which responses answer a HEAD, see read_responses()
+  bool half_close = false;  // the client ends its half after the bytes
 };
 
 void expect_case(const Case& c, const std::vector<std::size_t>& cuts, const ServerOptions& options) {
@@ -71,8 +71,11 @@ TEST(ServerConn, answers_and_keeps_alive) {
 TEST(ServerConn, closes_when_asked_and_ignores_what_follows) {
   expect({get("/hello", "Connection: close\r\n"), {"200 cl=13 close [Hello, World!]"}, After::kClosed});
   expect({get("/hello") + get("/hello", "Connection: x, Close\r\n") + get("/hello"),
-          {kHello, "200 cl=13 close [Hello, World!]"}, After::kClosed});
-  expect({get("/hello", "Connection: close\r\n") + "garbage \x01\r\n\r\n", {"200 cl=13 close [Hello, World!]"}, After::kClosed});
+          {kHello, "200 cl=13 close [Hello, World!]"},
+          After::kClosed});
+  expect({get("/hello", "Connection: close\r\n") + "garbage \x01\r\n\r\n",
+          {"200 cl=13 close [Hello, World!]"},
+          After::kClosed});
   expect({get("/close") + get("/hello"), {"200 cl=3 close [bye]"}, After::kClosed});
 }
 
@@ -81,8 +84,12 @@ TEST(ServerConn, serves_http10) {
   expect({"GET /hello HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", {"200 cl=13 keep [Hello, World!]"}});
   expect({"GET /flushed?2 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", {"200 close [partpart]"}, After::kClosed});
   expect({"GET /big?40000 HTTP/1.0\r\n\r\n", {"200 close [size 40000]"}, After::kClosed});
-  expect({"POST /echo HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc", {"200 cl=3 close [abc]"}, After::kClosed});
-  expect({"POST /echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", {"400 cl=16 close [400 Bad Request\n]"}, After::kClosed});
+  expect({"POST /echo HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc",
+          {"200 cl=3 close [abc]"},
+          After::kClosed});
+  expect({"POST /echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+          {"400 cl=16 close [400 Bad Request\n]"},
+          After::kClosed});
   expect({"GET /hello HTTP/1.2\r\nHost: a\r\n\r\n", {kHello}});
 }
 
@@ -102,10 +109,17 @@ TEST(ServerConn, refuses_with_the_right_status_and_closes) {
   expect({"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\nsecret", {text(501, "Not Implemented")}, After::kClosed});
   expect({"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", {text(505, "HTTP Version Not Supported")}, After::kClosed});
   expect({get("/" + std::string(9000, 'x')), {text(414, "URI Too Long")}, After::kClosed});
-  expect({get("/", "A: " + std::string(40000, 'x') + "\r\n"), {text(431, "Request Header Fields Too Large")}, After::kClosed});
+  expect({get("/", "A: " + std::string(40000, 'x') + "\r\n"),
+          {text(431, "Request Header Fields Too Large")},
+          After::kClosed});
   expect({get("/hello", "Expect: x\r\n"), {text(417, "Expectation Failed")}, After::kClosed});
-  expect({"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n", {text(413, "Content Too Large")}, After::kClosed});
-  expect({"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + get("/hello"), {bad}, After::kClosed});
+  expect({"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n",
+          {text(413, "Content Too Large")},
+          After::kClosed});
+  expect({"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" +
+              get("/hello"),
+          {bad},
+          After::kClosed});
   expect({"HEAD /hello HTTP/1.1\r\n\r\n", {"400 cl=16 close"}, After::kClosed, "h"});
 }
 
@@ -113,7 +127,8 @@ TEST(ServerConn, answers_head_like_get_without_body) {
   auto head = [](std::string target) { return "HEAD " + target + " HTTP/1.1\r\nHost: a\r\n\r\n"; };
   expect({head("/hello") + get("/hello"), {"200 cl=13", kHello}, After::kOpen, "h-"});
   expect({head("/flushed?2") + get("/hello"), {"200 chunked", kHello}, After::kOpen, "h-"});
-  expect({head("/length?5") + head("/length?0") + get("/hello"), {"200 cl=5", "200 cl=5", kHello}, After::kOpen, "hh-"});
+  expect(
+      {head("/length?5") + head("/length?0") + get("/hello"), {"200 cl=5", "200 cl=5", kHello}, After::kOpen, "hh-"});
   expect({head("/throw") + get("/hello"), {"500 cl=26", kHello}, After::kOpen, "h-"});
   expect({head("/big?50000") + get("/hello"), {"200 cl=50000", kHello}, After::kOpen, "h-"});
 }
@@ -122,13 +137,15 @@ TEST(ServerConn, knows_the_statuses_without_body) {
   expect({get("/bare?204") + get("/status?204"), {"204", "204"}});
   expect({get("/bare?304") + get("/status?304"), {"304", "304"}});
   expect({get("/bare?205") + get("/status?205"), {"205 cl=0 []", "205 cl=0 []"}});
-  expect({get("/status?101") + get("/status?99") + get("/status?600"), {"200 cl=4 [text]", "200 cl=4 [text]", "200 cl=4 [text]"}});
+  expect({get("/status?101") + get("/status?99") + get("/status?600"),
+          {"200 cl=4 [text]", "200 cl=4 [text]", "200 cl=4 [text]"}});
   expect({get("/status?418") + get("/status?299"), {"418 cl=4 [text]", "299 cl=4 [text]"}});
 }
 
 TEST(ServerConn, frames_responses) {
-  expect({get("/parts?10"), {"200 cl=100 [" + std::string("0123456789012345678901234567890123456789") +
-                             "012345678901234567890123456789012345678901234567890123456789]"}});
+  expect({get("/parts?10"),
+          {"200 cl=100 [" + std::string("0123456789012345678901234567890123456789") +
+           "012345678901234567890123456789012345678901234567890123456789]"}});
   expect({get("/parts?1500"), {"200 cl=15000 [size 15000]"}});
   expect({get("/parts?3000") + get("/hello"), {"200 chunked [size 30000]", kHello}});
   expect({get("/big?16000") + get("/hello"), {"200 cl=16000 [size 16000]", kHello}});
@@ -147,28 +164,45 @@ TEST(ServerConn, reads_fixed_bodies) {
   expect({post("/echo", "hello") + get("/hello"), {"200 cl=5 [hello]", kHello}});
   expect({post("/count", std::string(150, 'x')) + post("/echo", ""), {"200 cl=3 [150]", "200 cl=0 []"}});
   expect({post("/stream", "hello") + get("/hello"), {"200 chunked [hello]", kHello}}, {});
-  expect({"GET /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody" + get("/hello"), {"200 cl=4 [body]", kHello}});
+  expect(
+      {"GET /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody" + get("/hello"), {"200 cl=4 [body]", kHello}});
   expect({post("/ignore", "GET /hello HTTP/1.1\r\n\r\n") + get("/hello"), {"200 cl=7 [ignored]", kHello}});
   expect({post("/throw", "body") + get("/hello"), {"500 cl=26 [500 Internal Server Error\n]", kHello}});
 }
 
 TEST(ServerConn, reads_chunked_bodies) {
-  expect({chunked("/echo", "5\r\nhello\r\n6;x=y\r\n world\r\n0\r\nT: u\r\n\r\n") + get("/hello"), {"200 cl=11 [hello world]", kHello}});
-  expect({chunked("/count", "a\r\n0123456789\r\n0\r\n\r\n") + chunked("/echo", "0\r\n\r\n"), {"200 cl=2 [10]", "200 cl=0 []"}});
+  expect({chunked("/echo", "5\r\nhello\r\n6;x=y\r\n world\r\n0\r\nT: u\r\n\r\n") + get("/hello"),
+          {"200 cl=11 [hello world]", kHello}});
+  expect({chunked("/count", "a\r\n0123456789\r\n0\r\n\r\n") + chunked("/echo", "0\r\n\r\n"),
+          {"200 cl=2 [10]", "200 cl=0 []"}});
   expect({chunked("/ignore", "5\r\nhello\r\n0\r\n\r\n") + get("/hello"), {"200 cl=7 [ignored]", kHello}});
   // Broken: what the handler left unsaid becomes 400, and nothing behind it runs.
-  expect({chunked("/echo", "5\r\nhelloX\r\n0\r\n\r\n") + get("/hello"), {"400 cl=16 close [400 Bad Request\n]"}, After::kClosed});
+  expect({chunked("/echo", "5\r\nhelloX\r\n0\r\n\r\n") + get("/hello"),
+          {"400 cl=16 close [400 Bad Request\n]"},
+          After::kClosed});
   expect({chunked("/echo", "zz\r\n") + get("/hello"), {"400 cl=16 close [400 Bad Request\n]"}, After::kClosed});
 }
 
 TEST(ServerConn, never_shows_an_incomplete_body_as_whole) {
-  expect({"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhello", {"400 cl=16 close [400 Bad Request\n]"}, After::kClosed, "", true});
+  expect({"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhello",
+          {"400 cl=16 close [400 Bad Request\n]"},
+          After::kClosed,
+          "",
+          true});
   expect({chunked("/echo", "5\r\nhello\r\n0\r\n"), {"400 cl=16 close [400 Bad Request\n]"}, After::kClosed, "", true});
-  expect({chunked("/count", "5\r\nhello\r\n"), {"200 cl=30 close [error read body: end of stream]"}, After::kClosed, "", true});
+  expect({chunked("/count", "5\r\nhello\r\n"),
+          {"200 cl=30 close [error read body: end of stream]"},
+          After::kClosed,
+          "",
+          true});
 }
 
 TEST(ServerConn, a_half_close_is_no_abort) {
-  expect({get("/hello") + get("/yield?3") + get("/hello"), {kHello, "200 cl=7 [yielded]", kHello}, After::kClosed, "", true});
+  expect({get("/hello") + get("/yield?3") + get("/hello"),
+          {kHello, "200 cl=7 [yielded]", kHello},
+          After::kClosed,
+          "",
+          true});
   expect({post("/echo", "abc"), {"200 cl=3 [abc]"}, After::kClosed, "", true});
   expect({get("/hello") + "GET /hel", {kHello}, After::kClosed, "", true});
   expect({"", {}, After::kClosed, "", true});
@@ -188,13 +222,20 @@ TEST(ServerConn, bounds_bodies) {
   ServerOptions options;
   options.max_body = 10;
   expect({post("/echo", "0123456789"), {"200 cl=10 [0123456789]"}}, options);
-  expect({"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n", {"413 cl=22 close [413 Content Too Large\n]"}, After::kClosed}, options);
-  expect({chunked("/echo", "b\r\n0123456789a\r\n0\r\n\r\n") + get("/hello"), {"413 cl=22 close [413 Content Too Large\n]"}, After::kClosed}, options);
+  expect({"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n",
+          {"413 cl=22 close [413 Content Too Large\n]"},
+          After::kClosed},
+         options);
+  expect({chunked("/echo", "b\r\n0123456789a\r\n0\r\n\r\n") + get("/hello"),
+          {"413 cl=22 close [413 Content Too Large\n]"},
+          After::kClosed},
+         options);
   options.max_body = 1000;
   options.max_drain = 10;
   expect({post("/ignore", "0123456789") + get("/hello"), {"200 cl=7 [ignored]", kHello}}, options);
   expect({post("/ignore", "0123456789a") + get("/hello"), {"200 cl=7 close [ignored]"}, After::kClosed}, options);
-  expect({chunked("/ignore", "b\r\n0123456789a\r\n0\r\n\r\n") + get("/hello"), {"200 cl=7 [ignored]"}, After::kClosed}, options);
+  expect({chunked("/ignore", "b\r\n0123456789a\r\n0\r\n\r\n") + get("/hello"), {"200 cl=7 [ignored]"}, After::kClosed},
+         options);
 }
 
 TEST(ServerConn, answers_100_continue_when_the_body_is_wanted) {
@@ -270,9 +311,13 @@ TEST(ServerConn, a_deep_pipeline_is_answered_whole_whatever_the_peer_takes) {
       std::string batch;
       std::vector<std::string> wanted;
       for (int i = 0; i < 5000; ++i) {
-        batch += i % 7 == 3 ? post("/echo", std::to_string(i)) : i % 11 == 5 ? chunked("/echo", "1\r\nx\r\n0\r\n\r\n") : get("/hello");
+        batch += i % 7 == 3    ? post("/echo", std::to_string(i))
+                 : i % 11 == 5 ? chunked("/echo", "1\r\nx\r\n0\r\n\r\n")
+                               : get("/hello");
         const std::string n = std::to_string(i);
-        wanted.push_back(i % 7 == 3 ? "200 cl=" + std::to_string(n.size()) + " [" + n + "]" : i % 11 == 5 ? "200 cl=1 [x]" : kHello);
+        wanted.push_back(i % 7 == 3    ? "200 cl=" + std::to_string(n.size()) + " [" + n + "]"
+                         : i % 11 == 5 ? "200 cl=1 [x]"
+                                       : kHello);
       }
       rig.stream.send(batch);
       rig.stream.settle();
@@ -324,7 +369,8 @@ TEST(ServerConn, a_requests_views_hold_until_its_handler_returns) {
       std::size_t size = 0;
       std::array<std::byte, 100> buffer;
       for (auto n = r.read(buffer); n && *n != 0; n = r.read(buffer)) size += *n;
-      w.write(std::string(path) + ' ' + std::string(field) + ' ' + std::to_string(size) + ' ' + std::string(*r.header("HOST")));
+      w.write(std::string(path) + ' ' + std::string(field) + ' ' + std::to_string(size) + ' ' +
+              std::string(*r.header("HOST")));
     });
     std::vector<std::string> wanted;
     for (const std::size_t size : {std::size_t{10}, std::size_t{5000}, std::size_t{100'000}}) {
@@ -401,7 +447,8 @@ TEST(ServerConn, waits_for_a_slow_receiver) {
       rig.stream.take_in_all(777);
       rig.stream.settle();
     }
-    EXPECT_EQ(rig.responses(), (std::vector<std::string>{"200 chunked [size 300000]", "200 chunked [size 30000]", kHello}));
+    EXPECT_EQ(rig.responses(),
+              (std::vector<std::string>{"200 chunked [size 300000]", "200 chunked [size 30000]", kHello}));
   });
 }
 
@@ -489,8 +536,9 @@ TEST(ServerConn, tells_what_a_handler_threw) {
 
 // The client goes away after each byte of a busy conversation, in each way.
 TEST(ServerConn, survives_clients_that_vanish_at_any_point) {
-  const std::string talk = get("/hello") + post("/stream", std::string(100, 'x')) + chunked("/count", "3\r\nabc\r\n0\r\n\r\n") +
-                           "POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc" + get("/flushed?3");
+  const std::string talk =
+      get("/hello") + post("/stream", std::string(100, 'x')) + chunked("/count", "3\r\nabc\r\n0\r\n\r\n") +
+      "POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc" + get("/flushed?3");
   on_one_p([&] {
     for (const Code how : {Code::kEof, Code::kReset}) {
       for (const std::size_t taken : {std::size_t{0}, std::size_t{300}, MemoryStream::kNoLimit}) {

@@ -332,9 +332,9 @@ TEST(Shutdown, cuts_what_is_left_after_the_grace) {
     std::size_t takes;
   } cases[] = {
       {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nab", MemoryStream::kNoLimit},  // waits for a body
-      {"GET /big?100000 HTTP/1.1\r\nHost: a\r\n\r\n", 100},                                        // waits for the peer
+      {"GET /big?100000 HTTP/1.1\r\nHost: a\r\n\r\n", 100},                                       // waits for the peer
       {"GET /he", MemoryStream::kNoLimit},                                                        // waits for a head
-      {"GET /close HTTP/1.1\r\nHost: a\r\n\r\n", MemoryStream::kNoLimit},                          // lingers
+      {"GET /close HTTP/1.1\r\nHost: a\r\n\r\n", MemoryStream::kNoLimit},                         // lingers
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(c.bytes);
