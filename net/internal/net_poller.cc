@@ -102,9 +102,9 @@ void NetPoller::end(PollDesc& pd) noexcept {
   }
   const bool home = here() == this;
   if (pd.kind == DescKind::kAcceptor) stop_handshakes(pd.fd);  // accept_desc.h I3
-  // What is armed keeps the socket alive, and a home may be busy: tell the peer now. At home a stream of epoll will be
+  // What is armed keeps the socket alive, and a home may be busy: tell the peer now. At home with nothing armed it will be
   // closed within this turn, which does the same. A listener must not be shut down: that would drop its queue.
-  if (pd.kind != DescKind::kAcceptor && (holds_sockets() || !home) && !pd.abort.load(std::memory_order_relaxed)) {
+  if (pd.kind != DescKind::kAcceptor && !(home && pd.armed == 0) && !pd.abort.load(std::memory_order_relaxed)) {
     static_cast<void>(sys().shutdown(pd.fd, SHUT_RDWR));  // ENOTCONN: the peer was first
   }
   if (home && pd.kind == DescKind::kSocket) {
