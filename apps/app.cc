@@ -125,4 +125,8 @@ void App::wait_for_stop() {
   spdlog::info("stopping");
 }
 
+void App::stopped(bool whole) {
+  if (!whole) spdlog::warn("stopped: the grace was over, connections were cut");
+}
+
 }  // namespace heddle::apps

@@ -5,7 +5,7 @@
 //     return app.run(argc, argv, [&] { … serve …; app.ready("http://127.0.0.1:8080"); app.wait_for_stop(); … });
 //   }
 //
-// Exit codes: 0 after an orderly stop, 1 if it could not start or had to cut connections, 2 for wrong flags.
+// Exit codes: 0 after a stop by signal, 1 if it could not start, 2 for wrong flags.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -51,6 +51,9 @@ class App {
 
   /// Parks until SIGTERM or SIGINT. A second one, later, ends the process at once.
   void wait_for_stop();
+
+  /// Logs how it ended: `whole` if all work ended within the grace, else connections were cut.
+  static void stopped(bool whole);
 
  private:
   bool parse_addresses();

@@ -94,6 +94,7 @@ int main(int argc, char** argv) {
     while (!connections.empty() && heddle::now() < until) heddle::sleep(std::chrono::milliseconds(5));
     const std::size_t cut = connections.cut();
     all.wait();
-    return cut == 0 ? 0 : 1;
+    app.stopped(cut == 0);
+    return 0;
   });
 }

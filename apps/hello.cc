@@ -41,6 +41,7 @@ int main(int argc, char** argv) {
     }
     app.ready(where);
     app.wait_for_stop();
-    return server.shutdown(app.grace()) ? 0 : 1;
+    app.stopped(server.shutdown(app.grace()));
+    return 0;
   });
 }

@@ -50,7 +50,8 @@ void ready_tail(G* g);
 
 /// Runs `hook(arg)` on the current G's stack each time the G is about to park or yield; null takes it away. One per G.
 /// For work that may be put off while the G computes but not while it waits (http: send what is buffered).
-/// The hook must not park. It is taken away when the G ends.
+/// The hook must not park, and may run while the primitive that parks holds its lock: so it does little (http's starts a
+/// goroutine that sends). It is taken away when the G ends.
 void set_on_park(void (*hook)(void*), void* arg) noexcept;
 
 }  // namespace heddle
