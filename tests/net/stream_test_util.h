@@ -119,12 +119,15 @@ struct TestSink final : StreamSink {
     if (timer) timer();
   }
   void on_closed() override {
+    EXPECT_EQ(current_g(), nullptr);  // on the scheduler's side
+    EXPECT_EQ(current_poller(), home);
     if (closed) closed();
     delete this;
     live.fetch_sub(1);  // last: the test may end now
   }
 
   static inline std::atomic<int> live{0};
+  Poller* const home = current_poller();  // made in on_accept: every call comes there
 
   Stream& stream;
   std::function<void(std::span<const std::byte>)> data;
