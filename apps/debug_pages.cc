@@ -10,7 +10,8 @@ namespace {
 constexpr std::string_view kIndex =
     "<!doctype html><html lang=\"en\"><title>heddle: debug</title>\n"
     "<h1>/debug/</h1>\n"
-    "<ul><li><a href=\"/debug/goroutines\">goroutines</a>: every goroutine, what it waits for, where it was started</ul>\n";
+    "<ul><li><a href=\"/debug/goroutines\">goroutines</a>: every goroutine, what it waits for, where it is and was "
+    "started (<a href=\"/debug/goroutines?stacks=0\">without stacks</a>)</ul>\n";
 
 http::Mux make_mux() {
   http::Mux mux;
@@ -18,9 +19,9 @@ http::Mux make_mux() {
     w.set_header("Content-Type", "text/html; charset=utf-8");
     w.write(kIndex);
   });
-  mux.handle("GET /debug/goroutines", [](http::Request&, http::ResponseWriter& w) {
+  mux.handle("GET /debug/goroutines", [](http::Request& r, http::ResponseWriter& w) {
     w.set_header("Content-Type", "text/plain; charset=utf-8");
-    w.write(dump_goroutines());
+    w.write(dump_goroutines({.stacks = r.query() != "stacks=0"}));
   });
   return mux;
 }

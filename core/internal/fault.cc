@@ -2,10 +2,20 @@
 //
 // I1. The SIGSEGV handler runs on the M's signal stack: the goroutine's own has no room. It allocates nothing.
 // I2. A fault that is not a guard's goes to whoever handled SIGSEGV before us, or kills the process as it would have.
+// I3. Names for a stack's frames need malloc and files, and the thread that fails may hold malloc's lock. So another thread
+//     makes that part of the report, while the one that fails waits with its stack intact, for a limited time; when that has
+//     passed it prints the addresses itself, by frame pointers.
+// I4. The first failure is reported; a goroutine that fails meanwhile waits for the end, which is near.
+#include <dlfcn.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -14,7 +24,10 @@
 #include <typeinfo>
 
 #include <heddle/core/check.h>
+#include <heddle/core/internal/report.h>
 #include <heddle/core/internal/sched.h>
+#include <heddle/core/internal/signals.h>
+#include <heddle/core/traceback.h>
 
 namespace heddle {
 namespace {
@@ -28,19 +41,120 @@ std::terminate_handler old_terminate;
 
 void say(const char* text, std::size_t n) noexcept { [[maybe_unused]] const auto w = ::write(STDERR_FILENO, text, n); }
 
-void say_creation(const G* g) noexcept {
-  char text[512];
+std::size_t creation_text(const G* g, char* text, std::size_t size) noexcept {
   const char* file = g->site_file.load(kRelaxed);
-  const int n = std::snprintf(text, sizeof text, "created by goroutine %llu at %s:%u\n",
+  const int n = std::snprintf(text, size, "created by goroutine %llu at %s:%u\n",
                               static_cast<unsigned long long>(g->creator.load(kRelaxed)), file == nullptr ? "?" : file,
                               g->site_line.load(kRelaxed));
-  if (n > 0) say(text, std::min(static_cast<std::size_t>(n), sizeof text - 1));
+  return n > 0 ? std::min(static_cast<std::size_t>(n), size - 1) : 0;
+}
+
+void say_creation(const G* g) noexcept {
+  char text[512];
+  say(text, creation_text(g, text, sizeof text));
+}
+
+// A goroutine that fails, and what is to be told of it.
+//
+//     kAsked --thread--> kPrinting --thread--> kPrinted          kAsked --who waits, out of patience--> kGivenUp
+enum Telling : int { kAsked, kPrinting, kPrinted, kGivenUp };
+
+struct Failure {
+  const G* g;
+  Registers registers;
+  TracebackLevel level;
+  std::atomic<int> telling;
+};
+
+constexpr std::int64_t kPatience = 5'000;  // ms
+constexpr std::size_t kOverflowEnds = 20;  // frames from each end of an overflowed stack
+
+constinit Failure failure{};
+constinit std::atomic<bool> failing{false};
+
+// The first to come goes on (I4).
+void claim_failure() noexcept {
+  if (!failing.exchange(true)) return;
+  for (;;) ::pause();
+}
+
+// By frame pointers and the dynamic linker's tables, straight from the stack: it is ours and holds still.
+void say_raw_frames(const G* g, const Registers& r) noexcept {
+  const auto lo = reinterpret_cast<std::uintptr_t>(g->stack_lo);
+  const auto hi = reinterpret_cast<std::uintptr_t>(g->stack_hi);
+  std::uintptr_t pc = r.pc();
+  std::uintptr_t fp = r.fp();
+  for (std::size_t i = 0; i < kOverflowEnds && pc != 0; ++i) {
+    Dl_info info{};
+    const bool known = ::dladdr(reinterpret_cast<void*>(pc), &info) != 0 && info.dli_fname != nullptr;
+    const auto base = known ? reinterpret_cast<std::uintptr_t>(info.dli_fbase) : 0;
+    char text[512];
+    const int n = std::snprintf(text, sizeof text, "%s\n\t%s +0x%zx\n",
+                                known && info.dli_sname != nullptr ? info.dli_sname : "?", known ? info.dli_fname : "?",
+                                static_cast<std::size_t>(pc - base));
+    if (n > 0) say(text, std::min(static_cast<std::size_t>(n), sizeof text - 1));
+    if (fp < lo || fp + 16 > hi || fp % 8 != 0) return;
+    const auto* frame = reinterpret_cast<const std::uintptr_t*>(fp);
+    if (frame[0] <= fp && frame[0] != 0) return;
+    fp = frame[0];
+    pc = frame[1];
+  }
+}
+
+// Waits for the thread to print; prints what it can itself if that takes too long (I3). Async-signal-safe but for dladdr.
+void await_telling() noexcept {
+  const auto told = [] { return failure.telling.load(std::memory_order_acquire); };  // acquire: its output is out
+  for (std::int64_t ms = 0; ms < kPatience && told() != kPrinted; ++ms) {
+    const timespec pause{0, 1'000'000};
+    ::nanosleep(&pause, nullptr);
+  }
+  int asked = kAsked;
+  // A thread that prints already gets as long once more, and then this process ends with what is out.
+  if (failure.telling.compare_exchange_strong(asked, kGivenUp)) {
+    say_raw_frames(failure.g, failure.registers);
+    say_creation(failure.g);
+    return;
+  }
+  for (std::int64_t ms = 0; ms < kPatience && told() != kPrinted; ++ms) {
+    const timespec pause{0, 1'000'000};
+    ::nanosleep(&pause, nullptr);
+  }
+}
+
+void finish_telling(const std::string& text) noexcept {
+  int asked = kAsked;
+  if (!failure.telling.compare_exchange_strong(asked, kPrinting)) return;
+  print_report(text);
+}
+
+void tell_overflow(void*) {
+  StackImage image;
+  std::string text;
+  if (failure.level != TracebackLevel::kNone && copy_from(*failure.g, failure.registers, image)) {
+    text = report_frames(image, failure.level == TracebackLevel::kSystem, kOverflowEnds);
+  }
+  char creation[512];
+  creation_text(failure.g, creation, sizeof creation);
+  finish_telling(text + creation);
+  failure.telling.store(kPrinted, std::memory_order_release);  // release: pairs with await_telling()
+}
+
+void tell_panic(void*) {
+  const bool system = failure.level == TracebackLevel::kSystem;
+  StackImage image;
+  const bool whole = copy_from(*failure.g, failure.registers, image);
+  finish_telling(report_one(*failure.g, whole ? &image : nullptr, system));
+  if (failure.level == TracebackLevel::kAll || system) {
+    print_report("\n" + report_all({.stacks = true, .runtime_frames = system}, nullptr, failure.g));
+  }
+  failure.telling.store(kPrinted, std::memory_order_release);  // release: pairs with await_telling()
 }
 
 void on_fault(int sig, siginfo_t* info, void* context) {
   bool in_guard = false;
   const G* g = stack_arena().find(info->si_addr, &in_guard);
   if (g != nullptr && in_guard) {
+    claim_failure();
     char text[256];
     const char* name = g->name.load(kRelaxed);
     const int n = std::snprintf(text, sizeof text,
@@ -48,7 +162,12 @@ void on_fault(int sig, siginfo_t* info, void* context) {
                                 static_cast<unsigned long long>(g->id.load(kRelaxed)), name == nullptr ? "" : " \"",
                                 name == nullptr ? "" : name, name == nullptr ? "" : "\"", slot_bytes(g->stack_class) >> 10);
     if (n > 0) say(text, std::min(static_cast<std::size_t>(n), sizeof text - 1));
-    say_creation(g);
+    failure.g = g;
+    failure.level = traceback_level();
+    read_registers(*static_cast<const ucontext_t*>(context), failure.registers);
+    failure.telling.store(kAsked, std::memory_order_release);  // release: published before sysmon hears of it
+    sysmon_request_overflow_report();
+    await_telling();
     ::_exit(2);
   }
   // Not ours: as if we were not there (I2).
@@ -77,6 +196,7 @@ void on_quit(int) {
     if (old_terminate != nullptr) old_terminate();
     std::abort();
   }
+  claim_failure();
   char text[1024];
   int n = 0;
   if (const std::type_info* type = abi::__cxa_current_exception_type(); type != nullptr) {
@@ -102,12 +222,19 @@ void on_quit(int) {
     n = std::snprintf(text, sizeof text, "panic: std::terminate called\n\n");
   }
   say(text, std::min(static_cast<std::size_t>(n), sizeof text - 1));
-  const char* name = g->name.load(kRelaxed);
-  n = std::snprintf(text, sizeof text, "goroutine %llu [running]%s%s%s:\n",
-                    static_cast<unsigned long long>(g->id.load(kRelaxed)), name == nullptr ? "" : " \"",
-                    name == nullptr ? "" : name, name == nullptr ? "" : "\"");
-  say(text, std::min(static_cast<std::size_t>(n), sizeof text - 1));
-  say_creation(g);
+  failure.g = g;
+  failure.level = traceback_level();
+  if (failure.level == TracebackLevel::kNone) ::_exit(2);
+  ucontext_t here;
+  ::getcontext(&here);
+  read_registers(here, failure.registers);
+  failure.telling.store(kAsked, std::memory_order_release);  // release: pairs with the start of the thread
+  if (start_report_thread(tell_panic, nullptr)) {
+    await_telling();
+  } else {
+    say_raw_frames(g, failure.registers);
+    say_creation(g);
+  }
   ::_exit(2);
 }
 
@@ -130,10 +257,13 @@ void install_signal_handlers() {
       sigemptyset(&quit.sa_mask);
       ::sigaction(SIGQUIT, &quit, nullptr);
     }
+    install_runtime_signal();
     return true;
   }();
   static_cast<void>(once);
 }
+
+void start_overflow_report() noexcept { static_cast<void>(start_report_thread(tell_overflow, nullptr)); }
 
 void install_terminate_handler() {
   if (std::get_terminate() == &on_terminate) return;

@@ -6,7 +6,7 @@
 //   wait until all are up ------> wait likewise
 //   main goroutine, schedule      schedule                        watch
 //   main ends: stopping = true, wake everybody
-//   stop sysmon
+//   let reports end, stop sysmon
 //   all have left their loops: a barrier, for until then a running goroutine may use any poller
 //   every M destroys its poller on its own thread; threads end
 //   report and take back the goroutines left behind
@@ -25,9 +25,11 @@
 #include <vector>
 
 #include <heddle/core/check.h>
+#include <heddle/core/internal/report.h>
 #include <heddle/core/internal/run_state.h>
 #include <heddle/core/internal/sanitizer.h>
 #include <heddle/core/internal/sched.h>
+#include <heddle/core/internal/signals.h>
 #include <heddle/core/sema.h>
 
 namespace heddle {
@@ -133,12 +135,14 @@ void start_thread_of(M* m) {
     pthread_attr_destroy(&attr);
   }
   set_current_m(m);
+  register_signalled_thread();
   m->poller = poller_factory != nullptr ? poller_factory(m->index, poller_kind) : make_sleep_poller();
 }
 
 void end_thread_of(M* m) {
   all_idle.arrive_and_wait(static_cast<std::uint32_t>(sched.nprocs));
   m->poller.reset();
+  unregister_signalled_thread();
   set_current_m(nullptr);
 }
 
@@ -295,8 +299,10 @@ void run_main(void (*entry)(void*), void* arg, const RunOptions& options, const 
     auto* main = static_cast<Main*>(p);
     main->entry(main->arg);
   });
+  reports_open();
   sysmon_start();
   schedule_loop(m);
+  reports_close();  // like sysmon, and before it: a report's thread readies goroutines
   sysmon_stop();  // before any poller goes: it wakes Ms through them, and the others wait for us at the barrier
   end_thread_of(m);
   for (int i = 1; i < sched.nprocs; ++i) pthread_join(sched.ms[i].thread, nullptr);

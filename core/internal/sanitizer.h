@@ -23,6 +23,9 @@
 
 #define HEDDLE_SWITCHES_STACKS __attribute__((no_sanitize("address"), no_sanitize("thread"), noinline))
 
+// For code that runs where a sanitizer's runtime may have been interrupted, or that copies foreign stacks on purpose.
+#define HEDDLE_UNINSTRUMENTED __attribute__((no_sanitize("address"), no_sanitize("thread")))
+
 namespace heddle {
 
 inline constexpr bool kSanitized = HEDDLE_ASAN != 0 || HEDDLE_TSAN != 0;

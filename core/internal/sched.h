@@ -90,6 +90,8 @@ void sysmon_stop();
 void sysmon_kick() noexcept;
 /// Asks sysmon to print every goroutine. Async-signal-safe.
 void sysmon_request_dump() noexcept;
+/// Asks sysmon to have the overflow reported that fault.cc has noted down. Async-signal-safe.
+void sysmon_request_overflow_report() noexcept;
 
 namespace detail {
 /// Without sysmon's help a lost wake-up stays lost, so that a test can see it.
@@ -100,11 +102,13 @@ void set_sysmon_helps_for_test(bool helps) noexcept;
 void print_schedtrace(bool detail) noexcept;
 
 // --- fault.cc ---
-/// Installs the handlers for stack overflow and SIGQUIT; once per process.
+/// Installs the handlers for stack overflow, SIGQUIT and the runtime signal; once per process.
 void install_signal_handlers();
 /// Gives the calling thread a signal stack. Returns it, for drop_signal_stack at the thread's end.
 void* make_signal_stack();
 void drop_signal_stack(void* stack) noexcept;
+/// Starts the thread that reports a stack overflow; its goroutine waits in the handler.
+void start_overflow_report() noexcept;
 /// Reports exceptions that leave a goroutine as panics.
 void install_terminate_handler();
 

@@ -27,7 +27,22 @@ constexpr std::uint64_t kCanaryWord = 0x6865'6464'6c65'2e43;  // "heddle.C"
 // Slots' tops differ by up to 15 lines, or every hot G would sit in the same cache sets. Small enough that a parked
 // goroutine still touches one page.
 constexpr std::size_t kColours = 16;
-[[nodiscard]] std::size_t colour_pad(std::size_t slot) noexcept { return (slot * 7 % kColours) * 64; }
+constexpr std::size_t kColourStep = 7;
+constexpr std::size_t kColourBytes = 64;
+[[nodiscard]] HEDDLE_UNINSTRUMENTED std::size_t colour_pad(std::size_t slot) noexcept {
+  return slot * kColourStep % kColours * kColourBytes;
+}
+
+// The same numbers for deploy/heddle-gdb.py, which walks the arena from outside.
+struct Layout {
+  std::size_t slot_bytes[kStackClasses];
+  std::size_t colours;
+  std::size_t colour_step;
+  std::size_t colour_bytes;
+};
+[[gnu::used]] constexpr Layout stack_layout{
+    {slot_bytes(StackSize::kSmall), slot_bytes(StackSize::kDefault), slot_bytes(StackSize::kLarge)},
+    kColours, kColourStep, kColourBytes};
 
 // The sanitizers reserve most of the address space for their shadow.
 constexpr std::size_t kReserve = kSanitized ? std::size_t{64} << 30 : std::size_t{1} << 40;
@@ -91,6 +106,7 @@ void StackArena::for_each(void (*visit)(void*, G*), void* arg) noexcept {
   }
 }
 
+// Called in signal handlers: nothing on its way may be instrumented (signals.h I3).
 G* StackArena::find(const void* address, bool* in_guard) noexcept {
   const auto* a = static_cast<const std::byte*>(address);
   for (int i = 0; i < kStackClasses; ++i) {
@@ -127,6 +143,8 @@ bool StackArena::reserve(StackSize s) noexcept {
     c.reserved = bytes;
     // Advice: a stack must not become resident whole. Failing (no THP in this kernel) is as good.
     ::madvise(c.base, bytes, MADV_NOHUGEPAGE);
+    // Nor may a core dump hold the reservation: gdb's gcore would write all of it, zero by zero.
+    ::madvise(base, bytes + kChunk, MADV_DONTDUMP);
     return true;
   }
   return false;
@@ -138,6 +156,7 @@ bool StackArena::commit_chunk(StackSize s) noexcept {
   if (c.committed + kChunk > c.reserved) return false;
   std::byte* chunk = c.base + c.committed;
   if (::mprotect(chunk, kChunk, PROT_READ | PROT_WRITE) != 0) return false;
+  ::madvise(chunk, kChunk, MADV_DODUMP);
   c.guard = install_guards(chunk, kChunk, slot_bytes(s));
   c.committed += kChunk;
   return true;
@@ -165,7 +184,7 @@ GuardKind StackArena::install_guards(std::byte* chunk, std::size_t bytes, std::s
 
 G* StackArena::g_of_slot(StackSize s, std::size_t slot) const noexcept {
   std::byte* top = classes_[static_cast<int>(s)].base + (slot + 1) * slot_bytes(s);
-  return std::launder(reinterpret_cast<G*>(top - colour_pad(slot) - sizeof(G)));
+  return __builtin_launder(reinterpret_cast<G*>(top - colour_pad(slot) - sizeof(G)));  // std::launder may be a call; see find()
 }
 
 G* StackArena::make_g(StackSize s, std::size_t slot) noexcept {

@@ -23,13 +23,14 @@
 #include <cstdint>
 
 #include <heddle/core/internal/g.h>
+#include <heddle/core/internal/sanitizer.h>
 #include <heddle/core/lock.h>
 
 namespace heddle {
 
 inline constexpr int kStackClasses = 3;
 
-[[nodiscard]] constexpr std::size_t slot_bytes(StackSize s) noexcept {
+[[nodiscard]] HEDDLE_UNINSTRUMENTED constexpr std::size_t slot_bytes(StackSize s) noexcept {
   switch (s) {
     case StackSize::kSmall: return std::size_t{64} << 10;
     case StackSize::kDefault: return std::size_t{256} << 10;
@@ -57,7 +58,7 @@ class StackArena {
   void for_each(void (*visit)(void* arg, G* g), void* arg) noexcept;
 
   /// The G whose guard or slot holds `address`, or nullptr. Async-signal-safe. `in_guard`: whether it hit the guard.
-  [[nodiscard]] G* find(const void* address, bool* in_guard) noexcept;
+  [[nodiscard]] HEDDLE_UNINSTRUMENTED G* find(const void* address, bool* in_guard) noexcept;
 
   /// Dies with a message if the canary of an unguarded `g` is gone.
   static void check_canary(const G* g) noexcept;
@@ -76,7 +77,7 @@ class StackArena {
   bool commit_chunk(StackSize s) noexcept;
   GuardKind install_guards(std::byte* chunk, std::size_t bytes, std::size_t slot) noexcept;
   G* make_g(StackSize s, std::size_t slot) noexcept;
-  [[nodiscard]] G* g_of_slot(StackSize s, std::size_t slot) const noexcept;
+  [[nodiscard]] HEDDLE_UNINSTRUMENTED G* g_of_slot(StackSize s, std::size_t slot) const noexcept;
 
   RawMutex lock_{LockRank::kStacks};
   Class classes_[kStackClasses];
@@ -84,6 +85,6 @@ class StackArena {
 };
 
 /// The process's arena. Lives for ever: slots of one run() serve the next.
-StackArena& stack_arena() noexcept;
+HEDDLE_UNINSTRUMENTED StackArena& stack_arena() noexcept;
 
 }  // namespace heddle

@@ -3,7 +3,8 @@
 //   every round   queued work or a late timer beside an idle P that nobody is about to wake: wake_p()
 //                 a P whose G has not changed since the last round: asks it to poll before the next one
 //   when nothing has run for 20 ms    whether all goroutines are asleep for ever (deadlock.h)
-//   on request    the dump of all goroutines (SIGQUIT sets a flag: a signal handler must not format text)
+//   on request    starts the thread that prints the dump of all goroutines, or the report of a stack overflow (a signal
+//                 handler sets a flag: it must neither format text nor start a thread)
 //   on time       schedtrace
 //
 // It starts at 20 us a round and, as long as it finds nothing to do, backs off to 10 ms (Go's figures). When nothing at all
@@ -22,12 +23,11 @@
 
 #include <atomic>
 #include <cstring>
-#include <string>
 
 #include <heddle/core/check.h>
 #include <heddle/core/clock.h>
-#include <heddle/core/dump.h>
 #include <heddle/core/internal/deadlock.h>
+#include <heddle/core/internal/report.h>
 #include <heddle/core/internal/sched.h>
 
 namespace heddle {
@@ -40,7 +40,7 @@ constexpr std::int64_t kDeepAfter = 1'000'000'000;  // ns without a G run anywhe
 constexpr std::int64_t kDeadAfter = 20'000'000;     // ns without a G run until we ask whether any ever will
 constexpr std::int64_t kTimerLate = 1'000'000;     // ns that an M may be late for its timers before others help
 
-enum Request : std::uint32_t { kNothing = 0, kKick = 1, kDump = 2, kStop = 4 };
+enum Request : std::uint32_t { kNothing = 0, kKick = 1, kDump = 2, kStop = 4, kOverflow = 8 };
 
 std::atomic<std::uint32_t> requests{kNothing};
 std::atomic<bool> deep{false};  // sleeping without limit
@@ -86,16 +86,6 @@ bool something_waits(Seen* seen, std::int64_t now) noexcept {
   return waits;
 }
 
-void print_dump() noexcept {
-  const std::string text = dump_goroutines();
-  std::size_t at = 0;
-  while (at < text.size()) {
-    const auto n = ::write(STDERR_FILENO, text.data() + at, text.size() - at);
-    if (n <= 0) break;
-    at += static_cast<std::size_t>(n);
-  }
-}
-
 void* sysmon_thread(void*) {
   ::prctl(PR_SET_TIMERSLACK, 1);
   pthread_setname_np(pthread_self(), "heddle-sysmon");
@@ -133,7 +123,8 @@ void* sysmon_thread(void*) {
       wants = sleep_for(until);
     }
     if ((wants & kStop) != 0) return nullptr;
-    if ((wants & kDump) != 0) print_dump();
+    if ((wants & kDump) != 0) start_dump_thread();
+    if ((wants & kOverflow) != 0) start_overflow_report();
     const std::int64_t woke = nanotime();
     if (woke >= next_trace) {
       print_schedtrace(sched.scheddetail);
@@ -174,6 +165,7 @@ void set_sysmon_helps_for_test(bool does) noexcept { helps.store(does, std::memo
 }  // namespace detail
 
 void sysmon_request_dump() noexcept { post(kDump); }
+void sysmon_request_overflow_report() noexcept { post(kOverflow); }
 
 void sysmon_kick() noexcept {
   // seq_cst: our P's tick was counted before this load; sysmon stored `deep` before it read the ticks.

@@ -277,7 +277,7 @@ TEST(PanicDeathTest, an_exception_that_leaves_a_goroutine_ends_the_process_with_
               }),
               ::testing::ExitedWithCode(2),
               "panic: std::runtime_error: boom\n\ngoroutine [0-9]+ \\[running\\] \"thrower\":\n"
-              "created by goroutine 1 at tests/core/scheduler_test.cc:[0-9]+");
+              "(.|\n)*created by goroutine 1 at tests/core/scheduler_test.cc:[0-9]+");
 }
 
 TEST(ParkDeathTest, outside_a_goroutine_says_so) {
