@@ -5,6 +5,9 @@
 //
 //     0 free  --lock-->  1 held  --a waiter comes-->  2 held, somebody may sleep  --unlock wakes one-->  0
 //
+// Holding one is a runtime section (section.h): a thread that holds one keeps its P and is not preempted, or all others
+// would wait for a goroutine that waits for its turn.
+//
 // I1. Only the holder moves the word to 0, so a section is exclusive.
 // I2. A sleeper has put 2 there before it sleeps, and a woken one takes the lock as 2; so unlock never forgets a sleeper.
 #pragma once
@@ -13,6 +16,7 @@
 #include <cstdint>
 
 #include <heddle/core/lock_rank.h>
+#include <heddle/core/section.h>
 
 namespace heddle {
 
@@ -24,6 +28,7 @@ class RawMutex {
   RawMutex& operator=(const RawMutex&) = delete;
 
   void lock() noexcept {
+    detail::enter_section();
     check_rank();
     std::uint32_t free = 0;
     // acquire: sees all that the last holder wrote before its unlock(); pairs with the release there.
@@ -32,9 +37,13 @@ class RawMutex {
   }
 
   [[nodiscard]] bool try_lock() noexcept {
+    detail::enter_section();
     std::uint32_t free = 0;
     // acquire: as in lock().
-    if (!word_.compare_exchange_strong(free, 1, std::memory_order_acquire, std::memory_order_relaxed)) return false;
+    if (!word_.compare_exchange_strong(free, 1, std::memory_order_acquire, std::memory_order_relaxed)) {
+      detail::leave_section();
+      return false;
+    }
     note_locked();
     return true;
   }
@@ -43,6 +52,7 @@ class RawMutex {
     note_unlocked();
     // release: publishes the section to the next holder; pairs with the acquire in lock().
     if (word_.exchange(0, std::memory_order_release) == 2) wake_one();
+    detail::leave_section();
   }
 
  private:

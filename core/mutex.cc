@@ -15,8 +15,9 @@ constexpr int kPauses = 30;
 // A spin pays if the holder is at work on another P and will be done soon, and nobody else needs this one.
 bool spin_can_pay() noexcept {
   if (sched.nprocs <= 1) return false;
-  M* m = current_m();
-  if (m == nullptr || m->p == nullptr || m->p->runq.size() != 0) return false;
+  const Section section;
+  const P* p = held_p();
+  if (p == nullptr || p->runq.size() != 0) return false;
   // relaxed: a guess.
   return sched.nprocs - sched.idle.count() - sched.spinning.load(std::memory_order_relaxed) > 1;
 }

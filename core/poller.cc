@@ -13,8 +13,8 @@ void set_poller_factory(PollerFactory factory, PollerProbe probe) noexcept {
 }
 
 Poller* current_poller() noexcept {
-  M* m = current_m();
-  return m == nullptr ? nullptr : m->poller.get();
+  P* p = held_p();
+  return p == nullptr ? nullptr : p->poller;
 }
 
 Poller* poller_of(int index) noexcept {

@@ -1,11 +1,11 @@
 // The seam between core and net: all that the scheduler needs from a poller, and all that it knows of one.
 //
-// Each worker M owns one Poller, made by the factory on the M's own thread. The M alone calls reap and wait; wake is for
-// everybody. net registers its factory when it is linked in; without it, a poller that can only sleep and be woken
+// Each P has one Poller, made by the factory on the thread of the P's home M. Whoever holds the P reaps; while the P is idle
+// one M, its host, sleeps in it; wake is for everybody. Mostly both are the home M; drive() says when they are not. net registers its factory when it is linked in; without it, a poller that can only sleep and be woken
 // serves (core/internal/sleep_poller.cc).
 //
-//     M with a P:      reap()   never blocks; readies goroutines (ready_tail) and runs stackless callbacks
-//     M without a P:   wait(t)  blocks until reap() would find something, wake() was called, or t has come
+//     with the P:      reap()   never blocks; readies goroutines (ready_tail) and runs stackless callbacks
+//     the host:        wait(t)  blocks until reap() would find something, wake() was called, or t has come
 //
 // I1. wake() is sticky: one that comes before wait() makes that wait() return at once; so the M may decide to sleep and
 //     be woken in either order. A wait() may also return for no reason.
@@ -38,6 +38,13 @@ class Poller {
   /// Sleeps until there is something to reap, wake() was called, or nanotime() reaches `deadline` (kNever: no limit).
   virtual void wait(std::int64_t deadline) = 0;
 
+  /// The next calls come from the thread that made it, or from another one because that thread is busy or blocked. Events
+  /// must go on coming. Called with the P, between two calls of the others.
+  virtual void drive(bool at_home) noexcept = 0;
+
+  /// True if a reap() now would likely find an event. May cost a system call. Threads: any.
+  [[nodiscard]] virtual bool has_ready() const noexcept = 0;
+
   /// Ends the current or the next wait(). Threads: any; async-signal-safe.
   virtual void wake() noexcept = 0;
 
@@ -54,7 +61,8 @@ using PollerProbe = PollerKind (*)(PollerKind wanted, const char** reason);
 /// Installs net's pollers. Call before run(); net does it when it is linked.
 void set_poller_factory(PollerFactory factory, PollerProbe probe) noexcept;
 
-/// The poller of the worker M that calls, or nullptr off workers. Never keep it across a park: the G may move.
+/// The poller of the P that the caller holds; nullptr if it has none. In a section (section.h), or on the scheduler's side:
+/// outside, the P may be lost at any moment.
 [[nodiscard]] Poller* current_poller() noexcept;
 
 /// The poller of worker `index` in [0, worker_count()).

@@ -20,6 +20,7 @@ const char* to_string(WaitReason reason) noexcept {
     case WaitReason::kConnect: return "connect";
     case WaitReason::kHttpBody: return "http body read";
     case WaitReason::kHttpWrite: return "http write";
+    case WaitReason::kBlocking: return "blocking call";
     case WaitReason::kOther: return "waiting";
   }
   return "unknown";

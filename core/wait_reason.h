@@ -22,6 +22,7 @@ enum class WaitReason : std::uint8_t {
   kConnect,
   kHttpBody,
   kHttpWrite,
+  kBlocking,
   kOther,
 };
 

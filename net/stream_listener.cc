@@ -4,6 +4,7 @@
 #include <cerrno>
 
 #include <heddle/core/park.h>
+#include <heddle/core/section.h>
 #include <heddle/net/internal/accept_desc.h>
 #include <heddle/net/internal/net_poller.h>
 #include <heddle/net/internal/socket.h>
@@ -44,11 +45,17 @@ Result<std::unique_ptr<StreamListener>> StreamListener::listen(const Address& ad
   if (!local) return std::unexpected(local.error());
   AcceptDesc* desc = acceptor_slab().take();
   if (desc == nullptr) return std::unexpected(Error::from_errno(ENOMEM, "listen"));
-  NetPoller* home = NetPoller::here();
-  if (home == nullptr) home = NetPoller::at(0);
-  const std::uint32_t generation = desc->open_acceptor(fd->release(), acceptor, *home);
+  std::uint32_t generation = 0;
+  int error = 0;
+  {
+    const Section section;
+    NetPoller* home = NetPoller::here();
+    if (home == nullptr) home = NetPoller::at(0);
+    generation = desc->open_acceptor(fd->release(), acceptor, *home);
+    error = home->watch(*desc, Mode::kRead);
+  }
   auto listener = std::make_unique<SocketStreamListener>(*desc, generation, *local);
-  if (const int error = home->watch(*desc, Mode::kRead); error != 0) {
+  if (error != 0) {
     listener->close();
     return std::unexpected(Error::from_errno(error, "listen"));
   }

@@ -32,12 +32,17 @@ int count_threads() {
 }
 
 bool nothing_can_wake() {
-  if (sched.idle.count() != sched.nprocs || sched.globq.size() != 0) return false;
+  if (sched.idle.count() != sched.nprocs || sched.globq.size() != 0 || sched.hogs.size() != 0) return false;
+  if (sched.blocking.load(std::memory_order_acquire) != 0) return false;  // acquire: with what it counts
+  for (int i = 0; i < sched.nms.load(std::memory_order_acquire); ++i) {
+    const M* m = sched.all_ms[i].load(std::memory_order_acquire);
+    // One that runs without a P: blocked in the kernel, its P taken.
+    if (m != nullptr && m->curg_seen.load(std::memory_order_acquire) != nullptr) return false;
+  }
   for (int i = 0; i < sched.nprocs; ++i) {
     const P& p = sched.ps[i];
     if (p.runq.size() != 0 || p.runq.has_next() || p.timers.next() != kNever) return false;
-    const Poller* poller = sched.ms[i].poller.get();
-    if (poller->in_use()) return false;
+    if (p.poller->in_use()) return false;
   }
   return true;
 }
@@ -53,7 +58,9 @@ std::uint64_t all_runs() noexcept {
 void check_deadlock() {
   const std::uint64_t before = all_runs();
   if (!nothing_can_wake()) return;
-  if (count_threads() != sched.nprocs + 1) return;  // the workers (the caller of run() is one) and sysmon
+  int ours = 2;  // sysmon and the maker of spares; the caller of run() is one of the Ms
+  for (int i = 0; i < sched.nms.load(std::memory_order_acquire); ++i) ours += sched.all_ms[i].load() != nullptr ? 1 : 0;
+  if (count_threads() != ours) return;
   // acquire: stopping was stored before the last M went idle.
   if (!nothing_can_wake() || all_runs() != before || sched.stopping.load(std::memory_order_acquire)) return;
   std::string text = run_state.main_left.load(std::memory_order_acquire)

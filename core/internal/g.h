@@ -6,6 +6,10 @@
 //   kIdle --start_g--> kRunnable --execute--> kRunning --park--> kWaiting --ready--> kRunnable
 //                                             kRunning --yield--> kRunnable
 //                                             kRunning --exit--> kDead --free list--> kIdle
+//                                             kRunning --preempt--> kPreempted --resume--> kRunning
+//
+// A preempted G keeps its thread, which waits inside the signal handler: it is *bound* to that M. Running it means to give
+// that M a P (lend_p). So is one that called lock_os_thread().
 //
 // I1. A G is on at most one queue (`link`), and only while kRunnable or free.
 // I2. `sp` is valid exactly while the G is not kRunning; it is written by the M that leaves the G, before anything that
@@ -25,7 +29,7 @@ namespace heddle {
 
 struct M;
 
-enum class GStatus : std::uint8_t { kIdle, kRunnable, kRunning, kWaiting, kDead };
+enum class GStatus : std::uint8_t { kIdle, kRunnable, kRunning, kWaiting, kDead, kPreempted };
 
 /// What the C++ runtime keeps per thread about exceptions in flight; ours travels with the G.
 /// Source: Itanium C++ ABI, 2.2.2 (__cxa_eh_globals).
@@ -39,7 +43,10 @@ struct alignas(64) G {
   // Touched by every switch and queue: one cache line.
   void* sp = nullptr;
   G* link = nullptr;
-  M* m = nullptr;  // while kRunning
+  M* m = nullptr;      // while kRunning
+  M* bound = nullptr;  // the one M that can run it; null: any
+  G* hog_link = nullptr;  // in Sched::hogs
+  std::uint32_t locks = 0;  // lock_os_thread() calls
   void (*entry)(void*) = nullptr;
   void* closure = nullptr;
   void (*on_park)(void*) = nullptr;

@@ -1,14 +1,23 @@
-// M: an OS thread that runs Gs for a P. All of today's Ms are workers: each owns a poller and lives as long as run().
+// M: an OS thread that runs Gs for a P.
 //
-//                  take P                    find_runnable finds none
-//     parked ----------------> searching --------------------------> parked (in its own poller: stop_m)
-//       ^ wake_p hands it a P    |   ^                                  |
-//       |  and it is spinning    v   | G parks, yields, ends            | events, a timer, or a hand-over
-//       +--------------------- running ---------------------------------+
+//   worker   made by run(), one per P, for which it is *home*; it made that P's poller and destroys it
+//   spare    home of no P; waits until one is left over because its M is busy with a G that will not let go of its thread
 //
-// I1. `curg`, `p`, `op` belong to the M's own thread. `p` is null exactly while the M is parked.
-// I2. `nextp` is written by whoever took an idle P for this M (wake_p, start_m) and taken by the M when it wakes: from the
-//     idle mask to `nextp` to `p` there is always exactly one owner.
+//                 gets a P            find_runnable finds none
+//     waiting -----------> searching ---------------------------> hosting (asleep in its idle P's poller: stop_m)
+//        ^                 |   ^    ^                                 |
+//        |                 v   |    '---- event, timer, hand-over ----+
+//        |  gave it away   running a G
+//        +----- lend ------'   |  |
+//        |                     |  '-- blocks in the kernel, sysmon takes its P --> detached --> G leaves --> waiting
+//        |                     '-- preempted: waits in the signal handler --------> preempted -- gets a P --> running
+//
+// I1. `curg`, `p` belong to the M's own thread. `p` is null exactly while the M has none and knows it.
+// I2. `nextp` is written by whoever gives this M a P, and taken by the M when it wakes: between two Ms a P has always exactly
+//     one owner.
+// I3. `lease` is the P as others may take it away: equal to `p`, or null because sysmon took it (retake.cc) while the M's
+//     goroutine was outside every section. Code in a section that wants the P asks held_p(); the scheduler's side brings
+//     `p` up to date when a goroutine leaves.
 #pragma once
 
 #include <pthread.h>
@@ -19,29 +28,37 @@
 
 #include <heddle/core/internal/g.h>
 #include <heddle/core/poller.h>
+#include <heddle/core/section.h>
 
 namespace heddle {
 
 struct P;
+struct SignalSlot;
 
 /// What a G asks of its M when it leaves its stack.
-enum class Leave : std::uint8_t { kPark, kYield, kExit };
+enum class Leave : std::uint8_t { kPark, kYield, kExit, kAbandon };
 
 struct alignas(128) M {
   int index = 0;
-  P* home = nullptr;  // the P for which this M is home
+  P* home = nullptr;  // the P for which this M is home; null: a spare
 
   // The thread's own.
   void* g0_sp = nullptr;  // the scheduler's context while a G runs
   G* curg = nullptr;
   P* p = nullptr;
+  G* lent_g = nullptr;    // came with nextp: the G to run with it; the lender's before, ours after
+  G* locked_g = nullptr;  // the G that called lock_os_thread() here: this M runs no other
+  bool helper = false;    // runs blocking calls, and never asks for a P
+  M* next_grave = nullptr;
   bool spinning = false;  // has a P, seeks a G, and is counted in Sched::spinning
   Leave leave = Leave::kPark;
   ParkCommit commit = nullptr;
   void* commit_arg = nullptr;
   EhGlobals* eh = nullptr;  // this thread's __cxa_eh_globals
-  std::unique_ptr<Poller> poller;
+  std::unique_ptr<Poller> poller;  // its home P's
   pthread_t thread{};
+  detail::ThreadState* ts = nullptr;  // the thread's
+  SignalSlot* slot = nullptr;         // for signals to the thread
 
   // Sanitizers' idea of the thread's own stack.
   void* g0_fake_stack = nullptr;
@@ -50,10 +67,21 @@ struct alignas(128) M {
   std::size_t g0_stack_size = 0;
 
   // Written by others.
+  std::atomic<P*> lease{nullptr};
+  std::atomic<bool> retaking{false};  // sysmon has the lease in its hand and may give it back
   std::atomic<P*> nextp{nullptr};
-  std::atomic<G*> curg_seen{nullptr};  // curg for the dump and schedtrace; written by the M
+  std::atomic<std::uint32_t> awake{0};  // futex word of an M that waits for a P outside a poller
+  std::atomic<std::uint32_t> in_syscall{0};  // its goroutine said so (enter_syscall)
+  std::atomic<std::uint32_t> tid{0};
+
+  std::atomic<std::uint64_t> runs{0};  // Gs run, or resumed; written by the M
+
+  // For reports, and for sysmon to choose whom to look at; written by the M.
+  std::atomic<G*> curg_seen{nullptr};
   std::atomic<bool> spinning_seen{false};
   std::atomic<bool> parked_seen{false};
+  std::atomic<bool> preempted_seen{false};  // waits in the signal handler
+  const void* preempted_at = nullptr;       // then: its ucontext_t
 };
 
 }  // namespace heddle

@@ -5,11 +5,16 @@
 #include <cstdint>
 
 #include <heddle/core/internal/g.h>
+#include <heddle/core/internal/idle.h>
 #include <heddle/core/internal/runq.h>
 #include <heddle/core/internal/stack.h>
 #include <heddle/core/internal/timers.h>
+#include <heddle/core/section.h>
 
 namespace heddle {
+
+struct M;
+class Poller;
 
 enum class PStatus : std::uint8_t { kIdle, kRunning, kStopped };
 
@@ -28,23 +33,37 @@ struct alignas(128) P {
   // Constant while the scheduler runs.
   int index = 0;
   M* home = nullptr;  // the worker that this P returns to whenever it is free: its connections are on that M's ring
+  Poller* poller = nullptr;  // made by home, used by whoever holds the P, or sleeps as its host while it is idle
 
   // Owned by the holder.
   std::uint32_t tick = 0;            // one per G run; every 61st looks at the global queue first
   std::uint32_t next_streak = 0;     // Gs taken from runnext in a row: they share one turn
   std::uint64_t last_poll = 0;       // coarse ticks of the last reap
+  std::uint64_t last_hog = 0;        // coarse ticks when it last let a preempted G go on
   std::uint64_t rng = 0;
+  bool at_home = true;               // what the poller was last told: home is the holder
   std::uint64_t next_id = 0;         // goroutine ids come in batches
   std::uint64_t end_id = 0;
   GQueue free_gs[kStackClasses];     // dead Gs with their stacks, hottest first
 
   // Owner writes, others glance.
   OwnedCounter schedtick;            // Gs run
-  OwnedCounter steals;               // Gs got from other Ps
+  OwnedCounter steals;               // thefts that got something
+  OwnedCounter steal_tries;          // victims looked at
+  OwnedCounter polls, events;        // reaps, and what they found
+  OwnedCounter handoffs;             // times lent to a bound G's M
+  std::atomic<std::uint64_t> preempts{0}, retakes{0};  // times taken from a goroutine; by handlers, by sysmon
   OwnedCounter started, ended;       // goroutines; their sums over all Ps tell how many live (run.cc)
   std::atomic<bool> tend_due{false};  // sysmon: a G ran long, look at timers and poller before the next one
   std::atomic<PStatus> status{PStatus::kIdle};
   std::atomic<M*> m{nullptr};        // the holder
+  std::atomic<M*> host{nullptr};     // idle: the M that sleeps in the poller
+  std::atomic<bool> home_waits{false};  // home has no P and wants this one back; whoever takes the flag must give it
+
+  // The section count of the last holder. TSan does not see a P change hands in a signal handler; reading this tells it.
+  std::atomic<detail::ThreadState*> last_holder{nullptr};
+
+  OwnedCounter stolen_from[kMaxProcs];  // thefts, by victim
 
   // Shared by their own rules.
   Runq<G> runq;

@@ -9,10 +9,21 @@
 namespace heddle {
 namespace {
 
-M* must_run_g(const char* op) noexcept {
+G* must_run_g(const char* op) noexcept {
   M* m = current_m();
   if (m == nullptr || m->curg == nullptr) fatal("%s outside a goroutine: call it inside heddle::run()", op);
-  return m;
+  return m->curg;
+}
+
+// Off the stack, in a section that the scheduler's side of this M takes over and that of the M we wake on ends.
+void leave(G* g, Leave how, ParkCommit commit, void* arg) noexcept {
+  detail::enter_section();
+  M* m = current_m();
+  m->leave = how;
+  m->commit = commit;
+  m->commit_arg = arg;
+  leave_g(m, g);
+  detail::leave_section();
 }
 
 // A hook may not park, so the M is still the same afterwards.
@@ -36,14 +47,10 @@ struct SleepTimer : TimerNode {
 }  // namespace
 
 void park(ParkCommit commit, void* arg, WaitReason reason) {
-  M* m = must_run_g("park");
-  G* g = m->curg;
+  G* g = must_run_g("park");
   run_on_park(g);
   g->wait_reason.store(reason, std::memory_order_relaxed);  // relaxed: for reports
-  m->leave = Leave::kPark;
-  m->commit = commit;
-  m->commit_arg = arg;
-  leave_g(m, g);
+  leave(g, Leave::kPark, commit, arg);
 }
 
 void park_unlock(RawMutex& mutex, WaitReason reason) {
@@ -56,10 +63,10 @@ void park_unlock(RawMutex& mutex, WaitReason reason) {
 }
 
 void ready(G* g) {
+  const Section section;
   make_runnable(g);
-  M* m = current_m();
-  if (m != nullptr && m->p != nullptr) [[likely]] {
-    if (runq_put_next(m->p, g) && sched.nprocs > 1) wake_p();
+  if (P* p = held_p(); p != nullptr) [[likely]] {
+    if (runq_put_next(p, g) && sched.nprocs > 1) wake_p();
     return;
   }
   sched.globq.push(g);
@@ -67,12 +74,12 @@ void ready(G* g) {
 }
 
 void ready_tail(G* g) {
+  const Section section;
   make_runnable(g);
-  M* m = current_m();
-  if (m != nullptr && m->p != nullptr) [[likely]] {
-    runq_put(m->p, g);
+  if (P* p = held_p(); p != nullptr) [[likely]] {
+    runq_put(p, g);
     // On the scheduler's side whoever reaps a batch wakes once for all of it.
-    if (m->curg != nullptr && sched.nprocs > 1) wake_p();
+    if (current_m()->curg != nullptr && sched.nprocs > 1) wake_p();
     return;
   }
   sched.globq.push(g);
@@ -84,25 +91,23 @@ G* current_g() noexcept {
   return m == nullptr ? nullptr : m->curg;
 }
 
-G* must_current_g(const char* op) noexcept { return must_run_g(op)->curg; }
+G* must_current_g(const char* op) noexcept { return must_run_g(op); }
 
 void set_on_park(void (*hook)(void*), void* arg) noexcept {
-  G* g = must_run_g("set_on_park")->curg;
+  G* g = must_run_g("set_on_park");
   g->on_park = hook;
   g->on_park_arg = arg;
 }
 
 void gosched() {
-  M* m = must_run_g("gosched");
-  G* g = m->curg;
+  G* g = must_run_g("gosched");
   run_on_park(g);
-  m->leave = Leave::kYield;
-  leave_g(m, g);
+  leave(g, Leave::kYield, nullptr, nullptr);
 }
 
 void sleep(Duration d) {
   if (d <= Duration::zero()) return;
-  SleepTimer timer(must_run_g("sleep")->curg, nanos_after(nanotime(), d));
+  SleepTimer timer(must_run_g("sleep"), nanos_after(nanotime(), d));
   // Armed once the G is off its stack: it may fire at once, on another M.
   park(
       [](G*, void* arg) {

@@ -79,9 +79,24 @@ Entry look_at(const G& g) noexcept {
   return e;
 }
 
+// A preempted goroutine's registers lie in the frame of the signal that its thread waits in.
+bool copy_preempted(const G& g, StackImage& out) {
+  const M* m = g.bound;
+  if (m == nullptr || !m->preempted_seen.load(std::memory_order_acquire) || m->preempted_at == nullptr) return false;
+  Registers registers;
+  read_registers(*static_cast<const ucontext_t*>(m->preempted_at), registers);
+  out.exact_pc = true;
+  return copy_from(g, registers, out);
+}
+
 // Copies the stack if it holds still meanwhile.
 void add_parked_image(Gathering& all, Entry& e) {
-  if (!all.options.stacks || runs(e.status) || all.bytes > kMostImages) return;
+  if (!all.options.stacks || all.bytes > kMostImages) return;
+  if (e.status == GStatus::kPreempted) {
+    e.has_image = copy_preempted(*e.g, e.image) && e.g->status.load(std::memory_order_acquire) == GStatus::kPreempted;
+    return;
+  }
+  if (runs(e.status)) return;
   if (!copy_parked(*e.g, e.image) || e.g->status.load(std::memory_order_acquire) != e.status ||
       e.g->id.load(kRelaxed) != e.id) {
     return;

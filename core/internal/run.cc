@@ -6,8 +6,8 @@
 //   wait until all are up ------> wait likewise
 //   main goroutine, schedule      schedule                        watch
 //   main ends: stopping = true, wake everybody
-//   let reports end, stop sysmon
-//   all have left their loops: a barrier, for until then a running goroutine may use any poller
+//   let reports end, stop helpers and spares; sysmon ends goroutines that compute on (preempt.cc)
+//   all have left their loops: a barrier, for until then a running goroutine may use any poller; stop sysmon
 //   every M destroys its poller on its own thread; threads end
 //   report and take back the goroutines left behind
 #include <heddle/core/run.h>
@@ -25,6 +25,7 @@
 #include <vector>
 
 #include <heddle/core/check.h>
+#include <heddle/core/internal/blocking.h>
 #include <heddle/core/internal/report.h>
 #include <heddle/core/internal/run_state.h>
 #include <heddle/core/internal/sanitizer.h>
@@ -38,7 +39,7 @@ constinit RunState run_state;
 
 namespace {
 
-// A counter that threads wait on to reach a value: the two meeting points of a run.
+// A counter that threads wait on to reach a value: the meeting points of a run.
 class Meeting {
  public:
   void reset() noexcept { here_.store(0, std::memory_order_relaxed); }  // relaxed: before the threads exist
@@ -58,6 +59,7 @@ class Meeting {
 
 Meeting all_up;
 Meeting all_idle;
+Meeting unwatched;
 PollerKind poller_kind = PollerKind::kAuto;
 
 PollerKind wanted_poller(PollerKind option) {
@@ -88,10 +90,12 @@ int wanted_procs(int option) {
   return n < kMaxProcs ? n : kMaxProcs;
 }
 
-// HEDDLE_DEBUG=schedtrace=1000,scheddetail=1
+// HEDDLE_DEBUG=schedtrace=1000,scheddetail=1,asyncpreemptoff=1,preempt=500 (us)
 void read_debug_env() {
   sched.schedtrace_ms = 0;
   sched.scheddetail = false;
+  sched.async_preempt = true;
+  sched.force_preempt = 0;
   const char* env = std::getenv("HEDDLE_DEBUG");
   if (env == nullptr) return;
   std::string text = env;
@@ -103,6 +107,10 @@ void read_debug_env() {
       sched.schedtrace_ms = std::atoi(item.c_str() + 11);
     } else if (item.starts_with("scheddetail=")) {
       sched.scheddetail = std::atoi(item.c_str() + 12) != 0;
+    } else if (item.starts_with("asyncpreemptoff=")) {
+      sched.async_preempt = std::atoi(item.c_str() + 16) == 0;
+    } else if (item.starts_with("preempt=")) {
+      sched.force_preempt = std::atoll(item.c_str() + 8) * 1000;
     } else if (!item.empty()) {
       std::fprintf(stderr, "heddle: HEDDLE_DEBUG: unknown setting '%s' ignored\n", item.c_str());
     }
@@ -123,39 +131,18 @@ void choose_poller(PollerKind option) {
   }
 }
 
-void start_thread_of(M* m) {
-  m->thread = pthread_self();
-  m->eh = reinterpret_cast<EhGlobals*>(abi::__cxa_get_globals());
-  m->g0_fiber = sanitizer::current_fiber();
-  pthread_attr_t attr;
-  if (pthread_getattr_np(m->thread, &attr) == 0) {
-    void* lo = nullptr;
-    pthread_attr_getstack(&attr, &lo, &m->g0_stack_size);
-    m->g0_stack_lo = lo;
-    pthread_attr_destroy(&attr);
-  }
-  set_current_m(m);
-  register_signalled_thread();
-  m->poller = poller_factory != nullptr ? poller_factory(m->index, poller_kind) : make_sleep_poller();
-}
-
-void end_thread_of(M* m) {
-  all_idle.arrive_and_wait(static_cast<std::uint32_t>(sched.nprocs));
-  m->poller.reset();
-  unregister_signalled_thread();
-  set_current_m(nullptr);
-}
-
 void* worker_thread(void* arg) {
   auto* m = static_cast<M*>(arg);
   void* signal_stack = make_signal_stack();
-  start_thread_of(m);
+  attach_thread(m);
   char name[16];
   std::snprintf(name, sizeof name, "heddle-m%d", m->index);
   pthread_setname_np(m->thread, name);
   all_up.arrive_and_wait(static_cast<std::uint32_t>(sched.nprocs));
-  schedule_loop(m);
-  end_thread_of(m);
+  if (host_p(m, m->home)) schedule_loop(m);  // set_up() made its P idle
+  all_idle.arrive_and_wait(static_cast<std::uint32_t>(sched.nprocs));
+  unwatched.arrive_and_wait(static_cast<std::uint32_t>(sched.nprocs));
+  detach_thread(m);
   drop_signal_stack(signal_stack);
   return nullptr;
 }
@@ -166,10 +153,14 @@ void set_up(const RunOptions& options) {
   sched.start_time = nanotime();
   sched.stopping.store(false, std::memory_order_relaxed);  // relaxed: the threads start after this
   sched.spinning.store(0, std::memory_order_relaxed);
+  sched.started_elsewhere.store(0, std::memory_order_relaxed);
+  sched.ended_elsewhere.store(0, std::memory_order_relaxed);
+  sched.blocking.store(0, std::memory_order_relaxed);
   sched.next_id.store(1, std::memory_order_relaxed);
   run_state.main_left.store(false, std::memory_order_relaxed);
   all_up.reset();
   all_idle.reset();
+  unwatched.reset();
   read_debug_env();
   choose_poller(options.poller);
   sched.ps = new P[static_cast<std::size_t>(sched.nprocs)];
@@ -180,6 +171,8 @@ void set_up(const RunOptions& options) {
     p.index = m.index = i;
     p.home = &m;
     m.home = &p;
+    p.host.store(&m, std::memory_order_relaxed);  // relaxed: the threads start after this
+    enter_m(&m);
     // Any odd number will do; a seed makes a single-P schedule reproducible.
     p.rng = (sched.seed != 0 ? sched.seed : static_cast<std::uint64_t>(nanotime())) * 0x9E37'79B9'7F4A'7C15ULL +
             static_cast<std::uint64_t>(2 * i + 1);
@@ -205,7 +198,7 @@ void take_back_stacks() {
   stack_arena().for_each(
       [](void* arg, G* g) {
         const GStatus s = g->status.load(std::memory_order_relaxed);  // relaxed: all threads are joined
-        if (s == GStatus::kRunnable || s == GStatus::kWaiting) static_cast<LeftBehind*>(arg)->gs.push_back(g);
+        if (s == GStatus::kRunnable || s == GStatus::kWaiting || s == GStatus::kPreempted) static_cast<LeftBehind*>(arg)->gs.push_back(g);
       },
       &left);
   constexpr std::size_t kMost = 20;
@@ -219,7 +212,9 @@ void take_back_stacks() {
     if (i < kMost) {
       std::fprintf(stderr, "  goroutine %llu [%s], created at %s:%u\n",
                    static_cast<unsigned long long>(g->id.load(std::memory_order_relaxed)),
-                   s == GStatus::kRunnable ? "runnable" : to_string(g->wait_reason.load(std::memory_order_relaxed)),
+                   s == GStatus::kRunnable    ? "runnable"
+                   : s == GStatus::kPreempted ? "running"
+                                              : to_string(g->wait_reason.load(std::memory_order_relaxed)),
                    g->site_file.load(std::memory_order_relaxed), g->site_line.load(std::memory_order_relaxed));
     } else if (i == kMost) {
       std::fprintf(stderr, "  and %zu more\n", left.gs.size() - kMost);
@@ -229,6 +224,8 @@ void take_back_stacks() {
     g->tsan_fiber = nullptr;
     g->eh = EhGlobals{};
     g->on_park = nullptr;
+    g->bound = nullptr;
+    g->locks = 0;
     g->status.store(GStatus::kDead, std::memory_order_relaxed);  // relaxed: as above
     GQueue one;
     one.push_back(g);
@@ -243,8 +240,15 @@ void tear_down() {
     static_cast<void>(sched.idle.try_take(i));
     for (int c = 0; c < kStackClasses; ++c) stack_arena().give(static_cast<StackSize>(c), sched.ps[i].free_gs[c]);
   }
+  while (sched.hogs.take() != nullptr) {
+  }
   Sema::forget_waiters();  // they stand on the stacks that are taken back next
   take_back_stacks();
+  free_helpers();
+  for (auto& m : sched.all_ms) m.store(nullptr, std::memory_order_relaxed);  // relaxed: all threads are joined
+  sched.nms.store(0, std::memory_order_relaxed);
+  while (sched.spares.take_any() >= 0) {
+  }
   delete[] sched.ps;
   delete[] sched.ms;
   sched.ps = nullptr;
@@ -257,18 +261,74 @@ void tear_down() {
 
 bool RunState::all_ended() noexcept {
   // Ended first: then equality means that at the moment of the first sum nobody was alive to start another.
-  std::uint64_t ended = 0;
+  std::uint64_t ended = sched.ended_elsewhere.load(std::memory_order_seq_cst);
   std::uint64_t started = 0;
   for (int i = 0; i < sched.nprocs; ++i) ended += sched.ps[i].ended.get();
   std::atomic_thread_fence(std::memory_order_seq_cst);  // the two sums in this order
   for (int i = 0; i < sched.nprocs; ++i) started += sched.ps[i].started.get();
+  started += sched.started_elsewhere.load(std::memory_order_seq_cst);
   return ended == started;
 }
 
 void RunState::stop() noexcept {
   // release: all that the main goroutine did is before every M's return from its loop; pairs with find_runnable().
   sched.stopping.store(true, std::memory_order_release);
-  for (int i = 0; i < sched.nprocs; ++i) sched.ms[i].poller->wake();
+  for (int i = 0; i < sched.nprocs; ++i) sched.ps[i].poller->wake();
+  for (int i = 0; i < sched.nms.load(std::memory_order_acquire); ++i) {
+    M* m = sched.all_ms[i].load(std::memory_order_acquire);  // acquire: pairs with enter_m()
+    if (m == nullptr) continue;
+    m->awake.store(1, std::memory_order_seq_cst);  // seq_cst: sleep_for_p() clears it, then looks at stopping
+    ::syscall(SYS_futex, &m->awake, FUTEX_WAKE_PRIVATE, INT32_MAX, nullptr, nullptr, 0);
+  }
+}
+
+void attach_thread(M* m) {
+  m->thread = pthread_self();
+  m->ts = detail::thread_state();
+  m->eh = reinterpret_cast<EhGlobals*>(abi::__cxa_get_globals());
+  m->g0_fiber = sanitizer::current_fiber();
+  pthread_attr_t attr;
+  if (pthread_getattr_np(m->thread, &attr) == 0) {
+    void* lo = nullptr;
+    pthread_attr_getstack(&attr, &lo, &m->g0_stack_size);
+    m->g0_stack_lo = lo;
+    pthread_attr_destroy(&attr);
+  }
+  detail::enter_section();  // the scheduler's side
+  m->ts->m = m;
+  m->slot = register_signalled_thread();
+  m->tid.store(static_cast<std::uint32_t>(::syscall(SYS_gettid)), std::memory_order_release);  // release: sysmon looks now
+  if (m->home == nullptr) return;
+  m->poller = poller_factory != nullptr ? poller_factory(m->index, poller_kind) : make_sleep_poller();
+  m->home->poller = m->poller.get();
+}
+
+void detach_thread(M* m) noexcept {
+  m->poller.reset();
+  m->tid.store(0, std::memory_order_release);
+  unregister_signalled_thread();
+  m->ts->m = nullptr;
+  detail::leave_section();
+}
+
+int enter_m(M* m) noexcept {
+  for (int i = 0; i < kMaxMs; ++i) {
+    M* none = nullptr;
+    // release: publishes the M to whoever finds it; acquire: the last tenant's end.
+    if (!sched.all_ms[i].compare_exchange_strong(none, m, std::memory_order_acq_rel)) continue;
+    m->index = i;
+    int n = sched.nms.load(std::memory_order_relaxed);
+    while (n <= i && !sched.nms.compare_exchange_weak(n, i + 1, std::memory_order_acq_rel)) {
+    }
+    return i;
+  }
+  return -1;
+}
+
+void leave_m(M* m) noexcept {
+  if (sched.all_ms[m->index].load(std::memory_order_relaxed) == m) {
+    sched.all_ms[m->index].store(nullptr, std::memory_order_release);  // release: pairs with enter_m()
+  }
 }
 
 namespace detail {
@@ -282,7 +342,7 @@ void run_main(void (*entry)(void*), void* arg, const RunOptions& options, const 
   void* signal_stack = make_signal_stack();
   M* m = &sched.ms[0];
   start_workers();
-  start_thread_of(m);
+  attach_thread(m);
   sched.poller_name = m->poller->name();
   all_up.arrive_and_wait(static_cast<std::uint32_t>(sched.nprocs));
   acquire_p(m, &sched.ps[0]);
@@ -300,11 +360,17 @@ void run_main(void (*entry)(void*), void* arg, const RunOptions& options, const 
     main->entry(main->arg);
   });
   reports_open();
+  spares_start();
   sysmon_start();
   schedule_loop(m);
   reports_close();  // like sysmon, and before it: a report's thread readies goroutines
-  sysmon_stop();  // before any poller goes: it wakes Ms through them, and the others wait for us at the barrier
-  end_thread_of(m);
+  helpers_stop();   // these two while sysmon still ends goroutines that compute on
+  spares_quiesce();
+  all_idle.arrive_and_wait(static_cast<std::uint32_t>(sched.nprocs));  // likewise
+  sysmon_stop();  // before any poller goes: it wakes Ms through them
+  spares_end();
+  unwatched.arrive_and_wait(static_cast<std::uint32_t>(sched.nprocs));
+  detach_thread(m);
   for (int i = 1; i < sched.nprocs; ++i) pthread_join(sched.ms[i].thread, nullptr);
   drop_signal_stack(signal_stack);
   tear_down();

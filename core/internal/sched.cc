@@ -6,6 +6,7 @@
 //     timers           ours, if due
 //     global queue     a fair share
 //     the poller       without waiting
+//     hogs             one that was preempted; before all else if the last one was long ago (I4)
 //     stealing         rounds over all Ps; the last also takes timers that are late and runnext
 //     stop_m           gives up the P, looks once more, sleeps in the poller
 //
@@ -13,6 +14,8 @@
 //     a reap can pay.
 // I2. Gs that feed each other through runnext share one turn of kNextStreak runs; then the ring has its turn. So a
 //     ping-pong pair cannot starve the rest.
+// I4. Preempted Gs, which have had a slice, come after all others, but not later than kHogEvery after the last one: so they
+//     get a third of a busy P at least, and a short request waits for one slice at most.
 // I3. A P that is never out of work still polls and runs its timers every kTendEvery, or after the G that runs then.
 #include <heddle/core/internal/sched.h>
 
@@ -20,15 +23,27 @@
 #include <x86intrin.h>
 #endif
 
+#include <time.h>
+
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include <heddle/core/check.h>
 #include <heddle/core/clock.h>
 #include <heddle/core/internal/context.h>
 #include <heddle/core/internal/sanitizer.h>
 
+constinit thread_local heddle::detail::ThreadState heddle_thread_state;
+
 namespace heddle {
+
+#if !defined(__x86_64__)
+[[gnu::noinline]] detail::ThreadState* detail::thread_state() noexcept {
+  asm volatile("");
+  return &heddle_thread_state;
+}
+#endif
 
 constinit Sched sched;
 
@@ -39,9 +54,8 @@ constexpr std::uint32_t kNextStreak = 256;  // some 10-20 us of the shortest pos
 constexpr std::int64_t kTendEvery = 100'000;  // ns
 constexpr std::uint32_t kDeepQueue = 64;      // runnable Gs beyond which more need not be fetched soon,
 constexpr std::uint64_t kDeepFactor = 16;     // but this many times later: 1.6 ms
+constexpr std::uint64_t kHogFactor = 20;      // kHogEvery = 2 ms, in kTendEvery
 constexpr std::uint32_t kWakeDepth = 2;  // Gs that a reap must leave over to be worth another M's wake (5-8 us)
-
-thread_local M* tls_m = nullptr;
 
 // Ticks of a clock that costs a few ns, for "has kTendEvery passed?" only.
 [[nodiscard]] std::uint64_t coarse_ticks() noexcept {
@@ -74,17 +88,19 @@ void run_timers(P* p) noexcept {
 }
 
 // Lets the poller ready goroutines; wakes another M if it left more than this one can run at once.
-void poll(M* m, P* p) {
-  const int events = m->poller->reap();
+void poll(P* p) {
+  const int events = p->poller->reap();
+  p->polls.add();
+  p->events.add(static_cast<std::uint64_t>(events));
   p->last_poll = coarse_ticks();
   if (events > 0 && sched.nprocs > 1 && p->runq.size() > kWakeDepth) wake_p();
 }
 
 // A poller without descriptors may still have been asked for something (pending).
-bool worth_polling(const M* m) noexcept { return m->poller->in_use() || m->poller->pending(); }
+bool worth_polling(const P* p) noexcept { return p->poller->in_use() || p->poller->pending(); }
 
 // Every few Gs, and when sysmon says that one of them took long: what must not wait until the queue is empty (I3).
-void tend(M* m, P* p) {
+void tend(P* p) {
   const std::uint64_t ticks = coarse_ticks();
   // relaxed: a hint; to see it a G later does no harm.
   const bool due = p->tend_due.load(std::memory_order_relaxed);
@@ -96,7 +112,7 @@ void tend(M* m, P* p) {
   const bool deep = p->runq.size() >= kDeepQueue;
   if (deep && ticks - p->last_poll < kDeepFactor * kTendTicks) return;
   p->last_poll = ticks;
-  if (worth_polling(m)) poll(m, p);
+  if (worth_polling(p)) poll(p);
 }
 
 G* pick(P* p) noexcept {
@@ -172,6 +188,7 @@ G* steal_round(P* p, bool last) noexcept {
   for (std::uint32_t i = 0, at = start; i < n; ++i, at = (at + step) % n) {
     P* victim = &sched.ps[at];
     if (victim == p) continue;
+    p->steal_tries.add();
     if (last && victim->timers.next() != kNever) {
       const std::int64_t now = nanotime();
       if (victim->timers.next() <= now && victim->timers.run(now) > 0) {
@@ -182,10 +199,20 @@ G* steal_round(P* p, bool last) noexcept {
     if (g == nullptr && last) g = steal_next(p, victim);
     if (g != nullptr) {
       p->steals.add();
+      p->stolen_from[at].add();
       return g;
     }
   }
   return nullptr;
+}
+
+// A preempted G, if its turn has come; or in any case, if nothing else is there.
+G* take_hog(P* p, bool in_any_case) noexcept {
+  if (sched.hogs.size() == 0) [[likely]] return nullptr;
+  const std::uint64_t ticks = coarse_ticks();
+  if (!in_any_case && ticks - p->last_hog < kHogFactor * kTendTicks) return nullptr;
+  p->last_hog = ticks;
+  return sched.hogs.take();
 }
 
 G* steal(M* m, P* p) noexcept {
@@ -215,7 +242,7 @@ HEDDLE_SWITCHES_STACKS void enter_g(M* m, G* g) noexcept {
   sanitizer::finish_switch(m->g0_fake_stack);
 }
 
-// Does what `g` asked for. Returns true if it stays on this M.
+// Does what `g` asked for. Returns true if it stays on this M. The M may have lost its P meanwhile.
 bool settle(M* m, G* g) noexcept {
   if (!g->guarded) [[unlikely]] StackArena::check_canary(g);
   switch (m->leave) {
@@ -225,32 +252,55 @@ bool settle(M* m, G* g) noexcept {
       return m->commit != nullptr && !m->commit(g, m->commit_arg);
     case Leave::kYield:
       g->status.store(GStatus::kRunnable, std::memory_order_relaxed);  // relaxed: published by the queue
-      runq_put(m->p, g);
+      if (m->p != nullptr) [[likely]] {
+        runq_put(m->p, g);
+      } else {
+        sched.globq.push(g);
+        wake_p();
+      }
       return false;
     case Leave::kExit:
+      if (m->locked_g == g) m->locked_g = nullptr;
       free_g(m->p, g);
+      return false;
+    case Leave::kAbandon:
+      g->status.store(GStatus::kPreempted, std::memory_order_relaxed);  // relaxed: for the report at the end
       return false;
   }
   return false;
 }
 
+// This M belongs to a G that has parked: its P goes elsewhere, and comes back with the G.
+G* wait_for_locked(M* m) {
+  while (m->p != nullptr) {
+    if (M* next = take_successor(m->p); next != nullptr) {
+      hand_p(next, release_p(m));
+      break;
+    }
+    want_spares(1);
+    const timespec pause{0, 50'000};
+    ::nanosleep(&pause, nullptr);
+    if (sched.stopping.load(std::memory_order_acquire)) return nullptr;  // acquire: as in find_runnable()
+  }
+  if (!wait_for_p(m)) return nullptr;
+  return std::exchange(m->lent_g, nullptr);
+}
+
+// No P, or one that is not to be used here: see to it. False: the scheduler stops.
+bool settle_p(M* m) {
+  while (m->p == nullptr || (m->p->home != m && give_back(m))) {
+    if (!wait_for_p(m)) return false;
+  }
+  P* p = m->p;
+  const bool at_home = p->home == m;
+  if (p->at_home != at_home) [[unlikely]] {
+    p->at_home = at_home;
+    p->poller->drive(at_home);
+  }
+  return true;
+}
+
 }  // namespace
-
-[[gnu::noinline]] M* current_m() noexcept {
-  asm volatile("");
-  return tls_m;
-}
-
-[[gnu::noinline]] void set_current_m(M* m) noexcept {
-  asm volatile("");
-  tls_m = m;
-}
-
-M* current_m_or_die(const char* op) noexcept {
-  M* m = current_m();
-  if (m == nullptr || m->p == nullptr) fatal("%s needs a goroutine: call it inside heddle::run()", op);
-  return m;
-}
 
 std::uint64_t next_random(P* p) noexcept {
   // xorshift64*; Marsaglia 2003, Vigna 2016.
@@ -290,21 +340,34 @@ HEDDLE_SWITCHES_STACKS void leave_g(M* m, G* g) noexcept {
   sanitizer::finish_switch(g->fake_stack);
 }
 
+void execute(M* m, G* g) {
+  detail::ThreadState* ts = m->ts;
+  bool stays = true;
+  while (stays) {
+    // relaxed: a wish for the last G; one that comes now and is lost is repeated.
+    if (ts->want_yield.load(std::memory_order_relaxed) != 0) ts->want_yield.store(0, std::memory_order_relaxed);
+    g->m = m;
+    m->curg = g;
+    m->runs.store(m->runs.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);  // relaxed: for sysmon
+    m->curg_seen.store(g, std::memory_order_relaxed);               // relaxed: for reports
+    g->status.store(GStatus::kRunning, std::memory_order_relaxed);  // relaxed: the G is ours
+    if (m->p != nullptr) m->p->schedtick.add();
+    enter_g(m, g);
+    m->curg = nullptr;
+    if (m->p != nullptr) m->p = held_p();
+    stays = settle(m, g);
+  }
+  m->curg_seen.store(nullptr, std::memory_order_relaxed);  // relaxed: for reports
+}
+
 void schedule_loop(M* m) {
   while (G* g = find_runnable(m)) {
     if (m->spinning) reset_spinning(m);
-    bool stays = true;
-    while (stays) {
-      g->m = m;
-      m->curg = g;
-      m->curg_seen.store(g, std::memory_order_relaxed);           // relaxed: for reports
-      g->status.store(GStatus::kRunning, std::memory_order_relaxed);  // relaxed: the G is ours
-      m->p->schedtick.add();
-      enter_g(m, g);
-      m->curg = nullptr;
-      stays = settle(m, g);
+    if (g->bound != nullptr && g->bound != m) [[unlikely]] {
+      lend_p(m, g);
+      continue;
     }
-    m->curg_seen.store(nullptr, std::memory_order_relaxed);  // relaxed: for reports
+    execute(m, g);
   }
 }
 
@@ -312,25 +375,29 @@ G* find_runnable(M* m) {
   for (;;) {
     // acquire: pairs with the release in stop_scheduler(); all that main did is before it.
     if (sched.stopping.load(std::memory_order_acquire)) return nullptr;
+    if (m->locked_g != nullptr) [[unlikely]] return wait_for_locked(m);
+    if (!settle_p(m)) return nullptr;
     P* p = m->p;
-    if (p != nullptr) {
-      const std::uint32_t tick = ++p->tick;
-      // relaxed: as in tend().
-      if (tick % 4 == 0 || p->tend_due.load(std::memory_order_relaxed)) tend(m, p);
-      if (tick % kGlobalEvery == 0) {
-        if (G* g = globq_get(p, 1); g != nullptr) return g;
-      }
+    // A spare or a home that was lent to: what to run came with the P.
+    if (G* g = std::exchange(m->lent_g, nullptr); g != nullptr) [[unlikely]] return g;
+    const std::uint32_t tick = ++p->tick;
+    // relaxed: as in tend().
+    if (tick % 4 == 0 || p->tend_due.load(std::memory_order_relaxed)) tend(p);
+    if (tick % kGlobalEvery == 0) {
+      if (G* g = globq_get(p, 1); g != nullptr) return g;
+    }
+    if (G* g = take_hog(p, false); g != nullptr) return g;
+    if (G* g = pick_any(p); g != nullptr) return g;
+    run_timers(p);
+    if (G* g = pick_any(p); g != nullptr) return g;
+    if (G* g = globq_get(p, Runq<G>::kCapacity); g != nullptr) return g;
+    if (worth_polling(p)) {
+      poll(p);
       if (G* g = pick_any(p); g != nullptr) return g;
-      run_timers(p);
-      if (G* g = pick_any(p); g != nullptr) return g;
-      if (G* g = globq_get(p, Runq<G>::kCapacity); g != nullptr) return g;
-      if (worth_polling(m)) {
-        poll(m, p);
-        if (G* g = pick_any(p); g != nullptr) return g;
-      }
-      if (sched.nprocs > 1) {
-        if (G* g = steal(m, p); g != nullptr) return g;
-      }
+    }
+    if (G* g = take_hog(p, true); g != nullptr) return g;
+    if (sched.nprocs > 1) {
+      if (G* g = steal(m, p); g != nullptr) return g;
     }
     if (!stop_m(m)) return nullptr;
   }

@@ -4,12 +4,16 @@
 //   park.cc       park ready gosched sleep               a G leaves its M and comes back
 //   sched.cc      schedule loop, find_runnable, execute  an M seeks a G and runs it
 //   wakeup.cc     wake_p start_m stop_m                  Ms go to sleep and are woken; the protocol against lost wake-ups
+//   handover.cc   acquire_p release_p lend_p give_back   a P goes from M to M
+//   preempt.cc    preempt_here                           a G is taken off by a signal (preempt.h)
+//   blocking.cc   blocking enter_syscall exit_syscall    calls that block the thread
+//   spares.cc     spares_start                           threads for Ps whose own are busy
 //   run.cc        run                                    start and end
 //   sysmon.cc     sysmon                                 the watchdog
 //
-// Two designs were on the table (runtime-facts B.1, B.3): a ring that travels with its P, and a ring per M with Ps that
-// return home. A ring's requests stay bound to the thread that submitted them, so the first degrades silently; we have the
-// second: P i and worker M i belong together, a parked M sleeps in its own ring, and its idle P waits for it.
+// P i and worker M i belong together: the M made the P's poller, usually holds the P, and sleeps in that poller while the P
+// is idle. While a goroutine keeps that M (it computes on, or blocks in the kernel) another M holds the P and drives the
+// poller; the connections are served on, and the P returns home as soon as home is free.
 #pragma once
 
 #include <atomic>
@@ -17,6 +21,7 @@
 
 #include <heddle/core/internal/g.h>
 #include <heddle/core/internal/globq.h>
+#include <heddle/core/internal/handover.h>
 #include <heddle/core/internal/idle.h>
 #include <heddle/core/internal/m.h>
 #include <heddle/core/internal/p.h>
@@ -34,20 +39,30 @@ struct Sched {
   std::int64_t start_time = 0;
   const char* poller_name = "";
 
+  bool async_preempt = true;     // HEDDLE_DEBUG=asyncpreemptoff=1
+  std::int64_t force_preempt = 0;  // HEDDLE_DEBUG=preempt=500us: every so many ns, needed or not; 0: never
+
   std::atomic<bool> running{false};
   alignas(64) std::atomic<bool> stopping{false};
   std::atomic<std::uint64_t> next_id{1};
   alignas(64) std::atomic<int> spinning{0};  // Ms that seek work and have not found any; see wakeup.cc
   alignas(64) IdleMask idle;
   alignas(64) GlobQ globq;
+  alignas(64) SpareSet spares;
+  Hogs hogs;
+  std::atomic<M*> all_ms[kMaxMs] = {};  // workers first, then spares and helpers in the order they were made
+  std::atomic<int> nms{0};
+  std::atomic<std::uint64_t> started_elsewhere{0}, ended_elsewhere{0};  // goroutines, by Ms without a P
+  std::atomic<int> blocking{0};  // goroutines in blocking(), queued or running
 };
 
 extern constinit Sched sched;
 
-// --- who am I; out of line, because a compiler may keep a thread_local's address across a switch of stacks ---
-[[nodiscard]] M* current_m() noexcept;
-void set_current_m(M* m) noexcept;
-[[nodiscard]] M* current_m_or_die(const char* op) noexcept;
+// --- who am I (section.h says why not a plain thread_local) ---
+[[nodiscard]] inline M* current_m() noexcept { return detail::thread_state()->m; }
+/// The P that the caller may use; nullptr if it has none: a foreign thread, or its goroutine was blocked so long that sysmon
+/// took the P. In a section.
+[[nodiscard]] P* held_p() noexcept;
 
 // --- sched.cc ---
 /// Runs goroutines on `m` until the scheduler stops.
@@ -56,6 +71,8 @@ void schedule_loop(M* m);
 void leave_g(M* m, G* g) noexcept;
 /// A G for M `m` to run, or nullptr when the scheduler stops. Has a P on return unless it stops.
 G* find_runnable(M* m);
+/// Runs `g` on `m` until it leaves, with whatever P `m` has, if any.
+void execute(M* m, G* g);
 /// Puts a runnable G on the holder's ring; the overflow goes to the global queue.
 void runq_put(P* p, G* g) noexcept;
 /// Puts it next in line; what it displaces goes to the ring. Returns true if something was displaced.
@@ -69,11 +86,39 @@ void wake_p() noexcept;
 void start_m(P* p, bool spinning) noexcept;
 /// Gives up the M's P and parks the M; returns true with a P, false when the scheduler stops.
 bool stop_m(M* m);
+/// Sleeps in the poller of idle P `p`, whose host `m` is; as stop_m().
+bool host_p(M* m, P* p);
 /// The M found work while spinning: others may be needed.
 void reset_spinning(M* m) noexcept;
 void become_spinning(M* m) noexcept;
+
+// --- handover.cc ---
 void acquire_p(M* m, P* p) noexcept;
 P* release_p(M* m) noexcept;
+/// If home waits for the P that `m` holds: gives it and returns true.
+bool give_back(M* m) noexcept;
+/// Gives the P of `m` to the M that `g` is bound to.
+void lend_p(M* m, G* g) noexcept;
+/// Waits outside a poller until somebody gives `m` a P: its home P, or any if it is a spare. False: the scheduler stops.
+bool wait_for_p(M* m) noexcept;
+
+// --- spares.cc ---
+void spares_start();
+/// Waits until no spare runs a goroutine any more; makes no more spares.
+void spares_quiesce();
+/// Ends and joins the spares, when nobody looks at Ms any more.
+void spares_end();
+/// Asks for `n` spares to be ready soon. Async-signal-safe; never blocks.
+void want_spares(int n) noexcept;
+
+// --- run.cc ---
+/// Makes the calling thread M `m`'s, and no longer.
+void attach_thread(M* m);
+void detach_thread(M* m) noexcept;
+/// Enters `m` into sched.all_ms. -1: there are too many.
+int enter_m(M* m) noexcept;
+/// Takes it out again. The object must live on until sysmon has ended.
+void leave_m(M* m) noexcept;
 
 // --- spawn.cc ---
 /// First function on a new goroutine's stack.

@@ -35,6 +35,7 @@ int go_status(GStatus s) noexcept {
     case GStatus::kIdle: return 0;
     case GStatus::kRunnable: return 1;
     case GStatus::kRunning: return 2;
+    case GStatus::kPreempted: return 9;
     case GStatus::kWaiting: return 4;
     case GStatus::kDead: return 6;
   }
@@ -59,12 +60,15 @@ void add_detail(std::string& text) {
         sched.idle.holds(i) ? 0 : 1, static_cast<unsigned long long>(p.schedtick.get()), id_of(p.m.load(kRelaxed)).c_str(),
         p.runq.size(), free, p.timers.size());
   }
-  for (int i = 0; i < sched.nprocs; ++i) {
-    const M& m = sched.ms[i];
-    const bool parked = m.parked_seen.load(kRelaxed);
+  for (int i = 0; i < sched.nms.load(std::memory_order_acquire); ++i) {
+    const M* one = sched.all_ms[i].load(std::memory_order_acquire);
+    if (one == nullptr) continue;
+    const M& m = *one;
+    const bool parked = m.parked_seen.load(kRelaxed) || m.preempted_seen.load(kRelaxed);
+    const P* p = m.lease.load(kRelaxed);
     add(text,
         "  M%d: p=%s curg=%s mallocing=0 throwing=0 preemptoff= locks=0 dying=0 spinning=%s blocked=%s lockedg=nil\n", i,
-        parked ? "nil" : std::to_string(i).c_str(), id_of(m.curg_seen.load(kRelaxed)).c_str(),
+        p == nullptr ? "nil" : std::to_string(p->index).c_str(), id_of(m.curg_seen.load(kRelaxed)).c_str(),
         m.spinning_seen.load(kRelaxed) ? "true" : "false", parked ? "true" : "false");
   }
   stack_arena().for_each(add_g, &text);
@@ -75,12 +79,17 @@ void add_detail(std::string& text) {
 void print_schedtrace(bool detail) noexcept {
   std::string text;
   int parked = 0;
-  for (int i = 0; i < sched.nprocs; ++i) parked += sched.ms[i].parked_seen.load(kRelaxed) ? 1 : 0;
-  // Threads: the workers and sysmon.
+  int threads = 2;  // sysmon, the maker of spares
+  for (int i = 0; i < sched.nms.load(std::memory_order_acquire); ++i) {
+    const M* m = sched.all_ms[i].load(std::memory_order_acquire);
+    if (m == nullptr) continue;
+    ++threads;
+    parked += m->parked_seen.load(kRelaxed) ? 1 : 0;
+  }
   add(text,
       "SCHED %lldms: gomaxprocs=%d idleprocs=%d threads=%d spinningthreads=%d needspinning=0 idlethreads=%d runqueue=%u",
       static_cast<long long>((nanotime() - sched.start_time) / 1'000'000), sched.nprocs, sched.idle.count(),
-      sched.nprocs + 1, sched.spinning.load(kRelaxed), parked, sched.globq.size());
+      threads, sched.spinning.load(kRelaxed), parked, sched.globq.size());
   if (detail) {
     text += " gcwaiting=false nmidlelocked=0 stopwait=0 sysmonwait=false\n";
     add_detail(text);

@@ -10,25 +10,21 @@
 #include <memory>
 
 #include <heddle/core/clock.h>
-#include <heddle/core/internal/idle.h>
+#include <heddle/core/internal/handover.h>
+#include <heddle/core/internal/preempt.h>
 #include <heddle/core/internal/sanitizer.h>
 #include <heddle/core/internal/stack.h>
+#include <heddle/core/section.h>
 
 #if HEDDLE_TSAN
 extern "C" int __sigaction(int, const struct sigaction*, struct sigaction*) noexcept;  // glibc's own name for sigaction
 #endif
 
 namespace heddle {
-namespace {
-
-// What the handler copies of a stack at most: its newest part. A deeper stack's report ends early.
-constexpr std::size_t kMostBytes = std::size_t{128} << 10;
-// More threads than have Ps: those that run blocking calls count, too.
-constexpr int kSlots = 4 * kMaxProcs;
 
 enum Ask : std::uint32_t { kNone, kAsked, kCopying, kDone };
 
-struct Slot {
+struct SignalSlot {
   std::uint32_t tid;      // 0: free; written by the slot's thread
   std::uint32_t reasons;  // set by askers, taken by the handler
   std::uint32_t ask;      // see the drawing
@@ -41,14 +37,21 @@ struct Slot {
   Registers registers;
 };
 
+namespace {
+
+// What the handler copies of a stack at most: its newest part. A deeper stack's report ends early.
+constexpr std::size_t kMostBytes = std::size_t{128} << 10;
+// More threads than have Ps: those that run blocking calls count, too.
+constexpr int kSlots = kMaxMs + 64;
+
 // Plain words and the compiler's atomics, so that the handler stays uninstrumented (I3).
-constinit Slot slots[kSlots];
+constinit SignalSlot slots[kSlots];
 constinit struct sigaction old_action {};
 
 // initial-exec: reading it must not allocate, also where heddle is a shared library.
-[[gnu::tls_model("initial-exec")]] constinit thread_local Slot* my_slot = nullptr;
+[[gnu::tls_model("initial-exec")]] constinit thread_local SignalSlot* my_slot = nullptr;
 
-HEDDLE_UNINSTRUMENTED void answer_stack(Slot* slot, const ucontext_t* context) noexcept {
+HEDDLE_UNINSTRUMENTED void answer_stack(SignalSlot* slot, const ucontext_t* context) noexcept {
   std::uint32_t asked = kAsked;
   // acquire: the asker's buffer is ours; pairs with the release in ask().
   if (!__atomic_compare_exchange_n(&slot->ask, &asked, kCopying, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) return;
@@ -74,11 +77,14 @@ HEDDLE_UNINSTRUMENTED void answer_stack(Slot* slot, const ucontext_t* context) n
 
 HEDDLE_UNINSTRUMENTED void on_runtime_signal(int sig, siginfo_t* info, void* context) {
   const int saved = errno;
-  Slot* slot = my_slot;
+  SignalSlot* slot = my_slot;
   std::uint32_t reasons = 0;
   // acq_rel: what the asker wrote before it set the bit is ours.
   if (slot != nullptr) reasons = __atomic_exchange_n(&slot->reasons, 0U, __ATOMIC_ACQ_REL);
   if ((reasons & kReasonStack) != 0) answer_stack(slot, static_cast<const ucontext_t*>(context));
+  if ((reasons & kReasonPreempt) != 0) {
+    if (M* m = detail::thread_state()->m; m != nullptr) preempt_here(m, static_cast<const ucontext_t*>(context));
+  }
   if (reasons == 0) {
     // Not from us: as if we were not there.
     if ((old_action.sa_flags & SA_SIGINFO) != 0 && old_action.sa_sigaction != nullptr) {
@@ -91,7 +97,7 @@ HEDDLE_UNINSTRUMENTED void on_runtime_signal(int sig, siginfo_t* info, void* con
   errno = saved;
 }
 
-void ask(Slot& slot, std::uint32_t tid, std::byte* buffer, std::size_t size) noexcept {
+void ask(SignalSlot& slot, std::uint32_t tid, std::byte* buffer, std::size_t size) noexcept {
   slot.buffer = buffer;
   slot.size = size;
   slot.g = nullptr;
@@ -105,13 +111,13 @@ void ask(Slot& slot, std::uint32_t tid, std::byte* buffer, std::size_t size) noe
   }
 }
 
-[[nodiscard]] bool done(const Slot& slot) noexcept {
+[[nodiscard]] bool done(const SignalSlot& slot) noexcept {
   const std::uint32_t now = __atomic_load_n(&slot.ask, __ATOMIC_ACQUIRE);  // acquire: pairs with answer_stack()
   return now == kDone || now == kNone;
 }
 
 // Takes the buffer back. True if it holds an answer.
-[[nodiscard]] bool settle(Slot& slot) noexcept {
+[[nodiscard]] bool settle(SignalSlot& slot) noexcept {
   std::uint32_t now = kAsked;
   // acquire, on failure too: see done().
   if (__atomic_compare_exchange_n(&slot.ask, &now, kNone, false, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE)) return false;
@@ -127,7 +133,15 @@ void ask(Slot& slot, std::uint32_t tid, std::byte* buffer, std::size_t size) noe
 
 }  // namespace
 
+void signal_preempt(SignalSlot* slot) noexcept {
+  const std::uint32_t tid = __atomic_load_n(&slot->tid, __ATOMIC_RELAXED);  // relaxed: see I1
+  if (tid == 0) return;
+  if ((__atomic_fetch_or(&slot->reasons, kReasonPreempt, __ATOMIC_ACQ_REL) & kReasonPreempt) != 0) return;
+  ::syscall(SYS_tgkill, ::getpid(), tid, SIGURG);
+}
+
 void install_runtime_signal() {
+  preempt_setup();
   struct sigaction action {};
   action.sa_sigaction = on_runtime_signal;
   action.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
@@ -139,21 +153,22 @@ void install_runtime_signal() {
 #endif
 }
 
-void register_signalled_thread() noexcept {
+SignalSlot* register_signalled_thread() noexcept {
   const auto tid = static_cast<std::uint32_t>(::syscall(SYS_gettid));
-  for (Slot& slot : slots) {
+  for (SignalSlot& slot : slots) {
     std::uint32_t free = 0;
     // acq_rel: the last tenant is done with it.
     if (!__atomic_compare_exchange_n(&slot.tid, &free, tid, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) continue;
     __atomic_store_n(&slot.reasons, 0U, __ATOMIC_RELAXED);  // relaxed: a reason left over has lost its signal
     my_slot = &slot;
-    return;
+    return &slot;
   }
-  // All taken: this thread's goroutines are reported without their stacks while they run.
+  // All taken: this thread's goroutines are reported without their stacks while they run, and are not preempted.
+  return nullptr;
 }
 
 void unregister_signalled_thread() noexcept {
-  Slot* slot = my_slot;
+  SignalSlot* slot = my_slot;
   if (slot == nullptr) return;
   my_slot = nullptr;
   __atomic_store_n(&slot->tid, 0U, __ATOMIC_RELEASE);  // release: pairs with the next tenant's acquire
@@ -161,12 +176,12 @@ void unregister_signalled_thread() noexcept {
 
 std::vector<RunningStack> capture_running(std::int64_t timeout_ns) {
   struct Asked {
-    Slot* slot;
+    SignalSlot* slot;
     std::unique_ptr<std::byte[]> buffer;
   };
   std::vector<Asked> asked;
   const auto self = static_cast<std::uint32_t>(::syscall(SYS_gettid));
-  for (Slot& slot : slots) {
+  for (SignalSlot& slot : slots) {
     const std::uint32_t tid = __atomic_load_n(&slot.tid, __ATOMIC_RELAXED);  // relaxed: see I1
     if (tid == 0 || tid == self) continue;
     // Uninitialized: the handler says how much of it is true.

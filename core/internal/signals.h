@@ -4,7 +4,8 @@
 // signal by tgkill; the handler takes the bits and does what they say. SIGURG, as in Go: it is ignored by default, no debugger
 // stops for it, and hardly a program uses it; a handler that was there before us gets what has no reason of ours.
 //
-// The one reason today is kStack: copy the registers and the stack in use into a buffer that the asker lends.
+// kReasonPreempt takes the goroutine off (preempt.h); the handler then returns only when it may go on. kReasonStack copies
+// the registers and the stack in use into a buffer that the asker lends:
 //
 //     kNone --asker--> kAsked --handler--> kCopying --handler--> kDone --asker--> kNone
 //                        '-------- asker gives up --------------------------------^
@@ -31,14 +32,19 @@ namespace heddle {
 struct G;
 
 /// Why a thread is signalled; bits.
-enum SignalReason : std::uint32_t { kReasonStack = 1 };
+enum SignalReason : std::uint32_t { kReasonStack = 1, kReasonPreempt = 2 };
+
+struct SignalSlot;
 
 /// Installs the handler; once per process.
 void install_runtime_signal();
 
 /// Gives the calling thread a slot, takes it back. The thread must have a signal stack, and keep it as long.
-void register_signalled_thread() noexcept;
+SignalSlot* register_signalled_thread() noexcept;  // nullptr: all slots are taken
 void unregister_signalled_thread() noexcept;
+
+/// Sends kReasonPreempt to the slot's thread, unless one is on its way.
+void signal_preempt(SignalSlot* slot) noexcept;
 
 /// A goroutine caught in the act.
 struct RunningStack {

@@ -23,6 +23,8 @@ class SleepPoller final : public Poller {
   int reap() override { return 0; }
   [[nodiscard]] bool pending() const noexcept override { return false; }
   [[nodiscard]] bool in_use() const noexcept override { return false; }
+  void drive(bool) noexcept override {}
+  [[nodiscard]] bool has_ready() const noexcept override { return false; }
 
   void wait(std::int64_t deadline) override {
     std::uint32_t nothing = 0;

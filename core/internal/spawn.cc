@@ -18,6 +18,7 @@ constexpr std::uint32_t kKeep = 256;  // free Gs of a class that a P keeps; half
 // Goroutine ids are dealt to Ps in batches, so that a spawn touches no shared line.
 std::uint64_t new_id(P* p) noexcept {
   constexpr std::uint64_t kBatch = 16;
+  if (p == nullptr) return sched.next_id.fetch_add(1, std::memory_order_relaxed);  // relaxed: as below
   if (p->next_id == p->end_id) {
     p->next_id = sched.next_id.fetch_add(kBatch, std::memory_order_relaxed);  // relaxed: only uniqueness matters
     p->end_id = p->next_id + kBatch;
@@ -26,14 +27,25 @@ std::uint64_t new_id(P* p) noexcept {
 }
 
 G* take_free(P* p, StackSize s) {
+  if (p == nullptr) [[unlikely]] {
+    GQueue one;
+    if (stack_arena().take(s, 1, one) == 0) return nullptr;
+    return one.pop_front();
+  }
   GQueue& free = p->free_gs[static_cast<int>(s)];
   if (free.empty()) [[unlikely]] {
-    if (stack_arena().take(s, kTakeBatch, free) == 0) throw std::bad_alloc();
+    if (stack_arena().take(s, kTakeBatch, free) == 0) return nullptr;
   }
   return free.pop_front();
 }
 
 void put_free(P* p, G* g) noexcept {
+  if (p == nullptr) [[unlikely]] {
+    GQueue one;
+    one.push_front(g);
+    stack_arena().give(g->stack_class, one);
+    return;
+  }
   GQueue& free = p->free_gs[static_cast<int>(g->stack_class)];
   free.push_front(g);
   if (free.size() <= kKeep) [[likely]] return;
@@ -71,10 +83,16 @@ void set_identity(G* g, P* p, G* creator, const GoOptions& options, const std::s
 namespace detail {
 
 G* new_g(const GoOptions& options, std::size_t size, const std::source_location& site, void** place) {
-  M* m = current_m_or_die("go");
-  P* p = m->p;
-  G* g = take_free(p, options.stack);
-  set_identity(g, p, m->curg, options, site);
+  M* m = current_m();
+  if (m == nullptr) fatal("go needs a goroutine: call it inside heddle::run()");
+  G* g = nullptr;
+  {
+    const Section section;
+    P* p = held_p();
+    g = take_free(p, options.stack);
+    if (g != nullptr) set_identity(g, p, m->curg, options, site);
+  }
+  if (g == nullptr) throw std::bad_alloc();
   // The closure lies right below the G, on a 16-byte boundary.
   *place = g->stack_hi - ((size + 15) & ~std::size_t{15});
   g->closure = *place;
@@ -82,25 +100,36 @@ G* new_g(const GoOptions& options, std::size_t size, const std::source_location&
 }
 
 void start_g(G* g, void (*entry)(void*)) noexcept {
-  P* p = current_m()->p;
   g->entry = entry;
   g->sp = make_context(static_cast<std::byte*>(g->closure), &g_main, g);
 #if HEDDLE_TSAN
   if (g->tsan_fiber == nullptr) g->tsan_fiber = sanitizer::create_fiber();
 #endif
   g->status.store(GStatus::kRunnable, std::memory_order_relaxed);  // relaxed: published by the queue
-  p->started.add();
-  if (runq_put_next(p, g) && sched.nprocs > 1) wake_p();
+  const Section section;
+  if (P* p = held_p(); p != nullptr) [[likely]] {
+    p->started.add();
+    if (runq_put_next(p, g) && sched.nprocs > 1) wake_p();
+    return;
+  }
+  sched.started_elsewhere.fetch_add(1, std::memory_order_relaxed);  // relaxed: see all_ended()
+  sched.globq.push(g);
+  wake_p();
 }
 
-void abandon_g(G* g) noexcept { put_free(current_m()->p, g); }
+void abandon_g(G* g) noexcept {
+  const Section section;
+  put_free(held_p(), g);
+}
 
 }  // namespace detail
 
 HEDDLE_SWITCHES_STACKS void g_main(void* arg) {
   G* g = static_cast<G*>(arg);
   sanitizer::finish_switch(nullptr);
+  detail::leave_section();  // the scheduler's
   run_entry(g);
+  detail::enter_section();
   M* m = current_m();
   m->leave = Leave::kExit;
   leave_g(m, g);
@@ -111,8 +140,14 @@ void free_g(P* p, G* g) noexcept {
   g->status.store(GStatus::kDead, std::memory_order_relaxed);  // relaxed: for reports
   g->on_park = nullptr;
   sanitizer::unpoison_stack(g->stack_lo, static_cast<std::size_t>(g->stack_hi - g->stack_lo));
+  g->bound = nullptr;
+  g->locks = 0;
   put_free(p, g);
-  p->ended.add();
+  if (p != nullptr) [[likely]] {
+    p->ended.add();
+  } else {
+    sched.ended_elsewhere.fetch_add(1, std::memory_order_seq_cst);  // seq_cst: see all_ended()
+  }
   run_state.note_end(g);
 }
 

@@ -2,6 +2,7 @@
 //
 //   every round   queued work or a late timer beside an idle P that nobody is about to wake: wake_p()
 //                 a P whose G has not changed since the last round: asks it to poll before the next one
+//                 a goroutine that keeps its M: preempts it, or takes its P (watch.h)
 //   when nothing has run for 20 ms    whether all goroutines are asleep for ever (deadlock.h)
 //   on request    starts the thread that prints the dump of all goroutines, or the report of a stack overflow (a signal
 //                 handler sets a flag: it must neither format text nor start a thread)
@@ -21,14 +22,17 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <memory>
 
 #include <heddle/core/check.h>
 #include <heddle/core/clock.h>
 #include <heddle/core/internal/deadlock.h>
 #include <heddle/core/internal/report.h>
 #include <heddle/core/internal/sched.h>
+#include <heddle/core/internal/watch.h>
 
 namespace heddle {
 namespace {
@@ -38,6 +42,7 @@ constexpr std::int64_t kLongest = 10'000'000;      // ns
 constexpr int kRoundsBeforeBackOff = 50;           // 1 ms
 constexpr std::int64_t kDeepAfter = 1'000'000'000;  // ns without a G run anywhere
 constexpr std::int64_t kDeadAfter = 20'000'000;     // ns without a G run until we ask whether any ever will
+constexpr std::int64_t kGrace = 10'000'000;         // ns between the scheduler's stop and the end of who computes on
 constexpr std::int64_t kTimerLate = 1'000'000;     // ns that an M may be late for its timers before others help
 
 enum Request : std::uint32_t { kNothing = 0, kKick = 1, kDump = 2, kStop = 4, kOverflow = 8 };
@@ -63,6 +68,8 @@ struct Seen {
   std::uint64_t tick = 0;
 };
 
+constexpr std::int64_t kWhileWatching = 500'000;  // ns between looks while a goroutine keeps its M
+
 std::uint64_t all_ticks() noexcept {
   std::uint64_t sum = 0;
   for (int i = 0; i < sched.nprocs; ++i) sum += sched.ps[i].schedtick.get();
@@ -71,7 +78,7 @@ std::uint64_t all_ticks() noexcept {
 
 // True if something waits that an idle P could do, and its own P has not got to it since the last look.
 bool something_waits(Seen* seen, std::int64_t now) noexcept {
-  bool waits = false;
+  bool waits = sched.hogs.size() != 0;
   for (int i = 0; i < sched.nprocs; ++i) {
     P& p = sched.ps[i];
     const std::uint64_t tick = p.schedtick.get();
@@ -90,6 +97,8 @@ void* sysmon_thread(void*) {
   ::prctl(PR_SET_TIMERSLACK, 1);
   pthread_setname_np(pthread_self(), "heddle-sysmon");
   Seen seen[kMaxProcs];
+  const auto watch = std::make_unique<Watch>();
+  std::int64_t stopped_at = kNever;
   std::int64_t delay = kShortest;
   int quiet_rounds = 0;
   std::uint64_t last_ticks = 0;
@@ -130,6 +139,15 @@ void* sysmon_thread(void*) {
       print_schedtrace(sched.scheddetail);
       next_trace = woke + sched.schedtrace_ms * std::int64_t{1'000'000};
     }
+    // acquire: as in find_runnable().
+    if (sched.stopping.load(std::memory_order_acquire)) {
+      // Others get a moment to come to a call of the runtime by themselves.
+      if (stopped_at == kNever) stopped_at = woke;
+      if (woke - stopped_at > kGrace) watch->end_running();
+      delay = kWhileWatching;
+      continue;
+    }
+    const bool keeps = watch->look(woke);
     // relaxed: set while no scheduler runs.
     if (helps.load(std::memory_order_relaxed) && something_waits(seen, woke) && sched.idle.any()) {
       wake_p();
@@ -138,6 +156,7 @@ void* sysmon_thread(void*) {
     } else if (++quiet_rounds > kRoundsBeforeBackOff) {
       delay = delay * 2 < kLongest ? delay * 2 : kLongest;
     }
+    if (keeps) delay = std::min(delay, sched.force_preempt != 0 ? std::min(sched.force_preempt, kWhileWatching) : kWhileWatching);
   }
 }
 

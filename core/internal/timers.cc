@@ -104,8 +104,16 @@ void Timers::publish_next() noexcept {
 }
 
 void timer_start(TimerNode& timer, std::int64_t when) noexcept {
-  P* p = current_m_or_die("timer_start")->p;
+  const Section section;
+  if (P* p = held_p(); p != nullptr) [[likely]] {
+    p->timers.add(timer, p, when);
+    return;
+  }
+  if (current_m() == nullptr) fatal("timer_start needs a goroutine: call it inside heddle::run()");
+  // Our P was taken while we were blocked. Any P's heap will do; its host may be asleep until a later time.
+  P* p = &sched.ps[0];
   p->timers.add(timer, p, when);
+  p->poller->wake();
 }
 
 bool timer_stop(TimerNode& timer) noexcept {

@@ -13,7 +13,8 @@
 // I2. wake_p() that raised `spinning` and then finds no idle P lowers it and looks at the mask again: an M may have gone
 //     idle, and a submitter may have left relying on us, in between.
 // I3. A G in runnext alone wakes nobody: it runs when the current G parks. If that takes long, sysmon has it stolen.
-// I4. From the idle mask to `nextp` to `p` a P has one owner; an M that finds its home P taken waits for it in `nextp`.
+// I4. From the idle mask to `nextp` to `p` a P has one owner; an idle P's host that finds it taken waits for it in `nextp`:
+//     an idle P is always given to its host, which sleeps in its poller, whoever is meant to get it in the end.
 // I5. A parked M sleeps until its idle P's next timer: nobody starts timers on an idle P, so the deadline is not late.
 #include <heddle/core/check.h>
 #include <heddle/core/clock.h>
@@ -24,7 +25,7 @@ namespace {
 
 // A2 of idle.h: any G that an idle P could run.
 bool work_anywhere() noexcept {
-  if (sched.globq.size() != 0) return true;
+  if (sched.globq.size() != 0 || sched.hogs.size() != 0) return true;
   for (int i = 0; i < sched.nprocs; ++i) {
     if (sched.ps[i].runq.size() != 0) return true;
   }
@@ -32,20 +33,6 @@ bool work_anywhere() noexcept {
 }
 
 }  // namespace
-
-void acquire_p(M* m, P* p) noexcept {
-  m->p = p;
-  p->m.store(m, std::memory_order_relaxed);                     // relaxed: for reports
-  p->status.store(PStatus::kRunning, std::memory_order_relaxed);  // relaxed: for reports
-}
-
-P* release_p(M* m) noexcept {
-  P* p = m->p;
-  m->p = nullptr;
-  p->m.store(nullptr, std::memory_order_relaxed);            // relaxed: for reports
-  p->status.store(PStatus::kIdle, std::memory_order_relaxed);  // relaxed: for reports
-  return p;
-}
 
 void become_spinning(M* m) noexcept {
   m->spinning = true;
@@ -81,34 +68,36 @@ void wake_p() noexcept {
 }
 
 void start_m(P* p, bool spinning) noexcept {
-  M* m = p->home;
+  M* m = p->host.load(std::memory_order_relaxed);  // relaxed: stored before the bit that we took
   m->spinning = spinning;  // the M is parked and has no P: its `spinning` is ours until nextp is stored
   m->spinning_seen.store(spinning, std::memory_order_relaxed);  // relaxed: for reports
   // release: gives the P and all that its last holder wrote to the M; pairs with the acquire in stop_m().
   m->nextp.store(p, std::memory_order_release);
-  m->poller->wake();
+  p->poller->wake();
 }
 
 bool stop_m(M* m) {
-  if (m->p != nullptr) {
-    P* p = release_p(m);
-    const bool spun = m->spinning;
-    m->spinning = false;  // before put: from there on a waker may set it for us (start_m)
-    m->spinning_seen.store(false, std::memory_order_relaxed);  // relaxed: for reports
-    sched.idle.put(p->index);
-    if (spun) sched.spinning.fetch_sub(1, std::memory_order_seq_cst);  // seq_cst: after put, before the second look (I1)
-    std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with the fence in wake_p()
-    // If the P is gone a submitter took it for us, and it is on its way in nextp (I4).
-    if (sched.nprocs > 1 && work_anywhere() && sched.idle.try_take(p->index)) {
-      acquire_p(m, p);
-      become_spinning(m);
-      return true;
-    }
-    if (sched.nprocs == 1 && sched.globq.size() != 0 && sched.idle.try_take(p->index)) {
-      acquire_p(m, p);  // from a foreign thread
-      return true;
-    }
+  P* p = release_p(m);
+  p->host.store(m, std::memory_order_relaxed);  // relaxed: published by put()
+  const bool spun = m->spinning;
+  m->spinning = false;  // before put: from there on a waker may set it for us (start_m)
+  m->spinning_seen.store(false, std::memory_order_relaxed);  // relaxed: for reports
+  sched.idle.put(p->index);
+  if (spun) sched.spinning.fetch_sub(1, std::memory_order_seq_cst);  // seq_cst: after put, before the second look (I1)
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with the fences in wake_p() and wait_for_p()
+  // seq_cst: the second look, like the others: home may have come to wait for this P (handover.h I3).
+  const bool wanted_home = p->home_waits.load(std::memory_order_seq_cst) && p->home != m;
+  // If the P is gone a submitter took it for us, and it is on its way in nextp (I4).
+  if ((wanted_home || (sched.nprocs > 1 ? work_anywhere() : sched.globq.size() != 0 || sched.hogs.size() != 0)) &&
+      sched.idle.try_take(p->index)) {
+    acquire_p(m, p);
+    if (sched.nprocs > 1 && !wanted_home) become_spinning(m);
+    return true;
   }
+  return host_p(m, p);
+}
+
+bool host_p(M* m, P* p) {
   m->parked_seen.store(true, std::memory_order_relaxed);  // relaxed: for reports
   P* got = nullptr;
   for (;;) {
@@ -116,10 +105,10 @@ bool stop_m(M* m) {
     got = m->nextp.exchange(nullptr, std::memory_order_acquire);
     // acquire: as in find_runnable().
     if (got != nullptr || sched.stopping.load(std::memory_order_acquire)) break;
-    m->poller->wait(m->home->timers.next());
+    p->poller->wait(p->timers.next());
     if (m->nextp.load(std::memory_order_relaxed) != nullptr) continue;  // relaxed: the exchange above acquires
-    if (sched.idle.try_take(m->home->index)) {
-      got = m->home;
+    if (sched.idle.try_take(p->index)) {
+      got = p;
       break;
     }
   }

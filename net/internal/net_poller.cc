@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include <heddle/core/check.h>
+#include <heddle/core/section.h>
 #include <heddle/net/internal/accept_desc.h>
 #include <heddle/net/internal/socket.h>
 #include <heddle/net/internal/stream_conn.h>
@@ -50,6 +51,7 @@ void NetPoller::wait(std::int64_t deadline) {
 }
 
 void NetPoller::post(PollDesc& pd, std::uint32_t requests) noexcept {
+  const Section section;
   // acq_rel: releases what the caller changed to the home's exchange in serve_inbox().
   if (pd.requests.fetch_or(requests, std::memory_order_acq_rel) != 0) return;  // whoever found zero pushes it
   pd.lock.hold();
@@ -100,6 +102,7 @@ void NetPoller::end(PollDesc& pd) noexcept {
     pd.drop();
     return;
   }
+  const Section section;
   const bool home = here() == this;
   if (pd.kind == DescKind::kAcceptor) stop_handshakes(pd.fd);  // accept_desc.h I3
   // What is armed keeps the socket alive, and a home may be busy: tell the peer now. At home with nothing armed it will be

@@ -1,6 +1,6 @@
 // NetPoller: what both back ends share of a worker's poller. Sleep and doorbell, inbox, timers, streams' lives, closing.
 //
-//        the M with a P                              the M without a P            anybody
+//        the holder of the P                         the host, its P idle         anybody
 //   reap():  serve the inbox                     wait():  announce sleep,      post():  ask the home for something,
 //            poll_events()   (back end)                   re-check, then                ring its doorbell
 //            turn the wheel                               block()  (back end)  wake():  ring its doorbell
@@ -12,11 +12,12 @@
 // I1. No request is lost: it is pushed before the doorbell is rung, and wait() looks at the inbox after it has announced
 //     sleep (doorbell.h I1). A request made on the home itself rings nothing; wait() sees it all the same.
 // I2. No callback of a sink runs inside a call that a sink or a goroutine made: what they ask is posted, also at home.
-// I3. A worker's poller is destroyed on its own thread when no goroutine runs any more. It calls off what is armed, waits
+// I3. A poller is destroyed on its own thread when no goroutine runs any more. It calls off what is armed, waits
 //     for the last completion (so the kernel holds no socket of ours and every port is free), and closes the descriptors
 //     that are homed on it; the last poller also closes those that have no home. Sinks are not called any more.
 //
-// "Am I at home?" is here() == home, with no park between the question and the act.
+// "Home" is whoever holds the poller's P. "Am I at home?" is here() == home, in a section (core/section.h): outside, the P may
+// go elsewhere between the question and the act.
 #pragma once
 
 #include <atomic>
@@ -46,8 +47,9 @@ class NetPoller : public Poller {
   [[nodiscard]] bool in_use() const noexcept final { return open_.load(std::memory_order_relaxed) > 0; }  // a hint
   void wait(std::int64_t deadline) final;
   void wake() noexcept final { doorbell_.ring(); }
+  [[nodiscard]] bool has_ready() const noexcept final { return !inbox_.empty() || events_ready(); }
 
-  /// The poller of the worker M that calls, or nullptr. Not across a park.
+  /// The poller of the P that the caller holds, or nullptr. In a section.
   [[nodiscard]] static NetPoller* here() noexcept;
   /// The poller of worker `index`.
   [[nodiscard]] static NetPoller* at(int index) noexcept;
@@ -86,6 +88,8 @@ class NetPoller : public Poller {
   virtual void block(std::int64_t timeout) noexcept = 0;
   /// True if poll_events() has something to do that it knows of without a system call. Threads: the home.
   [[nodiscard]] virtual bool events_pending() const noexcept = 0;
+  /// The same for any thread, which may need a system call for it.
+  [[nodiscard]] virtual bool events_ready() const noexcept = 0;
   /// Brings what is armed in line with what is wanted: pause, resume, closing, accepting again.
   virtual void update(PollDesc& pd) noexcept = 0;
   /// True if armed operations hold on to the socket, so that its end must begin with calling them off at home.
@@ -93,6 +97,10 @@ class NetPoller : public Poller {
 
   /// For update(): the kernel holds nothing of the closing `pd` any more. Drops the closer's hold.
   void ended(PollDesc& pd) noexcept;
+
+  /// Calls `f(pd)` for each descriptor that is homed here and not closing.
+  template <class F>
+  void for_each_open(F f) noexcept;
 
   /// For destructors of back ends, when nothing is armed any more.
   void close_all() noexcept;

@@ -2,6 +2,7 @@
 // ready_word.h.
 #include <heddle/net/internal/poll_desc.h>
 
+#include <heddle/core/section.h>
 #include <heddle/core/timer_node.h>
 #include <heddle/net/internal/net_poller.h>
 #include <heddle/net/internal/sys.h>
@@ -92,6 +93,7 @@ WaitResult PollDesc::wait_until(Mode mode, std::int64_t deadline, WaitReason rea
 }
 
 int PollDesc::watch(Mode mode) noexcept {
+  const Section section;  // from "which is my home" to the act
   NetPoller* owner = home.load(std::memory_order_seq_cst);
   if (owner == nullptr) {
     NetPoller* mine = NetPoller::here();

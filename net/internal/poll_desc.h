@@ -124,8 +124,10 @@ struct alignas(64) PollDesc {
   std::uint8_t canceling = 0;   // of these, the ones called off
   bool want_out = false;        // somebody waits for a one-shot POLLOUT (ring)
   bool close_owed = false;      // the home has the closer's hold
+  bool owed_away = false;       // in UringPoller::owed_
 
   FinishWaiter* waiter = nullptr;  // the closer's, until the finisher takes it (ordered by the closer's hold)
+  PollDesc* owed_next = nullptr;   // in UringPoller::owed_
   PollDesc* next = nullptr;        // in the slab's free list or an inbox (I1 of inbox.h: never both)
 
  private:

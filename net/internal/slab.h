@@ -49,11 +49,12 @@ class Slab {
     free_ = slot;
   }
 
-  /// Calls `f(slot)` for every slot ever made, in use or not. `f` may give it back; nobody may take meanwhile.
+  /// Calls `f(slot)` for every slot made until now, in use or not. `f` may give it back.
   template <class F>
   void for_each(F f) {
     for (Chunk* chunk = first(); chunk != nullptr; chunk = chunk->next) {
-      for (std::size_t i = 0; i < chunk->used; ++i) f(*slot_at(*chunk, i));
+      const std::size_t used = used_of(*chunk);
+      for (std::size_t i = 0; i < used; ++i) f(*slot_at(*chunk, i));
     }
   }
 
@@ -73,6 +74,11 @@ class Slab {
   Chunk* first() noexcept {
     LockGuard guard(lock_);
     return chunks_;
+  }
+
+  std::size_t used_of(const Chunk& chunk) noexcept {
+    LockGuard guard(lock_);
+    return chunk.used;
   }
 
   bool grow() noexcept {

@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <climits>
+#include <utility>
 
 #include <heddle/core/check.h>
 #include <heddle/net/internal/accept_desc.h>
@@ -28,6 +30,7 @@ UringPoller::UringPoller(const UringOptions& options)
 
 UringPoller::~UringPoller() {
   dying_ = true;
+  stand_in_.reset();
   if (io_uring_sqe* sqe = ring_.sqe(); sqe != nullptr) {
     io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
     io_uring_sqe_set_data64(sqe, kOpNone);
@@ -55,6 +58,10 @@ int UringPoller::watch(PollDesc& pd, Mode mode) noexcept {
 }
 
 int UringPoller::poll_events() noexcept {
+  if (away_.load(std::memory_order_relaxed)) [[unlikely]] {  // relaxed: ours
+    if (!stand_in_) stand_in();
+    return stand_in_->turn();
+  }
   if (!doorbell_armed_) arm_doorbell();
   int n = 0;
   for (int round = 0; round < kRounds && n < kBatch; ++round) {
@@ -84,7 +91,99 @@ std::uint8_t UringPoller::wanted(const PollDesc& pd) noexcept {
   return kOpNone;
 }
 
+void UringPoller::block(std::int64_t timeout) noexcept {
+  if (away_.load(std::memory_order_relaxed)) [[unlikely]] {  // relaxed: ours
+    if (stand_in_) stand_in_->block(timeout);  // else the next turn makes it
+    return;
+  }
+  ring_.wait(timeout);
+}
+
+bool UringPoller::events_pending() const noexcept {
+  if (away_.load(std::memory_order_relaxed)) [[unlikely]] return !stand_in_ || stand_in_->left_over();  // relaxed: ours
+  return ring_.has_completions() || ring_.enter_would_pay() || !doorbell_armed_;
+}
+
+bool UringPoller::events_ready() const noexcept {
+  // relaxed, both: a hint.
+  if (!away_.load(std::memory_order_relaxed)) return ring_.has_completions() || ring_.enter_would_pay();
+  const int fd = stand_in_fd_.load(std::memory_order_relaxed);
+  return fd < 0 || ReadyLoop::has_events(fd);
+}
+
+template <class F>
+void NetPoller::for_each_open(F f) noexcept {
+  const auto visit = [&](auto& slot) {
+    // relaxed: looked at again inside. Who is inside keeps slot and descriptor number.
+    if (!slot.lock.is_open() || slot.home.load(std::memory_order_relaxed) != this) return;
+    if (slot.lock.enter(slot.lock.generation(), FdUse::kOther) != FdEnter::kInside) return;
+    if (slot.home.load(std::memory_order_relaxed) == this) f(slot);
+    drop_at_home(slot);
+  };
+  socket_slab().for_each(visit);
+  stream_slab().for_each(visit);
+  acceptor_slab().for_each(visit);
+}
+
+void UringPoller::drive(bool at_home) noexcept {
+  away_.store(!at_home, std::memory_order_relaxed);  // relaxed: a hint to all but the holder
+  if (!at_home || !stand_in_) return;
+  stand_in_fd_.store(-1, std::memory_order_relaxed);  // relaxed: a hint
+  stand_in_.reset();
+  for_each_open([this](PollDesc& pd) { update(pd); });
+  for (PollDesc* pd = std::exchange(owed_, nullptr); pd != nullptr;) {
+    PollDesc& one = *pd;
+    pd = one.owed_next;
+    one.owed_away = false;
+    update(one);
+  }
+}
+
+// Begins to serve by readiness.
+void UringPoller::stand_in() noexcept {
+  stand_in_.emplace(*this, doorbell_.fd());
+  stand_in_fd_.store(stand_in_->fd(), std::memory_order_relaxed);  // relaxed: a hint
+  ring_.drain(INT32_MAX, [this](const io_uring_cqe& cqe) { complete(cqe); });  // I5
+  buffers_.publish();
+  for_each_open([this](PollDesc& pd) {
+    if (const int error = register_away(pd); error != 0 && pd.kind == DescKind::kStream) {
+      static_cast<StreamConn&>(pd).deliver_end(Error::from_errno(error, "epoll_ctl"));
+    }
+  });
+}
+
+int UringPoller::register_away(PollDesc& pd) noexcept {
+  const int error = stand_in_->control(EPOLL_CTL_ADD, pd, pd.kind == DescKind::kAcceptor ? EPOLLIN : EPOLLIN | EPOLLOUT);
+  return error == EEXIST ? 0 : error;
+}
+
+void UringPoller::update_away(PollDesc& pd) noexcept {
+  if (!stand_in_) stand_in();
+  if (pd.lock.closing()) {
+    if (!pd.close_owed) return;
+    if (pd.armed == 0) {
+      ended(pd);
+    } else if (!pd.owed_away) {
+      pd.owed_away = true;
+      pd.owed_next = std::exchange(owed_, &pd);
+    }
+    return;
+  }
+  if (const int error = register_away(pd); error != 0) {
+    if (pd.kind == DescKind::kStream) static_cast<StreamConn&>(pd).deliver_end(Error::from_errno(error, "epoll_ctl"));
+    // A goroutine's socket: it tries, and meets the error, or waits for the ring.
+    pd.notify_in();
+    pd.notify_out();
+    return;
+  }
+  stand_in_->serve(pd);
+}
+
 void UringPoller::update(PollDesc& pd) noexcept {
+  if (away_.load(std::memory_order_relaxed)) [[unlikely]] {  // relaxed: ours
+    update_away(pd);
+    return;
+  }
   const std::uint8_t want = wanted(pd);
   const auto missing = static_cast<std::uint8_t>(want & ~pd.armed);
   const auto surplus = static_cast<std::uint8_t>(pd.armed & ~want & ~pd.canceling);

@@ -13,6 +13,15 @@
 //      ^                '--- terminal completion: the peer's end, ENOBUFS, a full queue ---+
 //      '-------------------------------------- update() again <-----------------------------'
 //
+// A ring completes only on the thread that made it. While that thread is kept by a goroutine (core/internal/handover.h), the
+// M that holds the P serves the ring's connections by readiness: an epoll instance stands in. What is armed stays armed, as
+// the ring's thread does not enter the kernel for it; when that has the P again, the stand-in goes, and what the ring then
+// completes is late (a poll: costs one try; a receive: finds what is there, after all that the stand-in has read).
+//
+//     at home ---another M polls---> away: completions in the queue first, then epoll ---drive(true)---> at home
+//
+// I5. Bytes of a stream keep their order: nothing is read directly before the completions in the queue are delivered, and the
+//     ring completes nothing more until the stand-in has ended.
 // I1. `armed` has a bit per operation from its submission to its terminal completion. The closer's hold is dropped when it
 //     is empty (poll_desc.h I1). The completion of a cancel says nothing about the operation and is ignored.
 // I2. A want that could not be armed now (the queue is full) is posted again: it is not forgotten.
@@ -20,7 +29,10 @@
 // I4. An event can come between a wait's try and its poll: arming looks at the socket's state, so it is reported.
 #pragma once
 
+#include <optional>
+
 #include <heddle/net/internal/net_poller.h>
+#include <heddle/net/internal/ready_loop.h>
 #include <heddle/net/internal/uring_buffers.h>
 #include <heddle/net/internal/uring_ring.h>
 
@@ -39,14 +51,14 @@ class UringPoller final : public NetPoller {
   ~UringPoller() override;
 
   [[nodiscard]] const char* name() const noexcept override { return "io_uring"; }
+  void drive(bool at_home) noexcept override;
   [[nodiscard]] int watch(PollDesc& pd, Mode mode) noexcept override;
 
  protected:
   int poll_events() noexcept override;
-  void block(std::int64_t timeout) noexcept override { ring_.wait(timeout); }
-  [[nodiscard]] bool events_pending() const noexcept override {
-    return ring_.has_completions() || ring_.enter_would_pay() || !doorbell_armed_;
-  }
+  void block(std::int64_t timeout) noexcept override;
+  [[nodiscard]] bool events_pending() const noexcept override;
+  [[nodiscard]] bool events_ready() const noexcept override;
   void update(PollDesc& pd) noexcept override;
   [[nodiscard]] bool holds_sockets() const noexcept override { return true; }
 
@@ -57,6 +69,9 @@ class UringPoller final : public NetPoller {
   static constexpr int kRounds = 4;  // entries per turn: one makes some 20 completions, the rest waits behind the flag
 
   [[nodiscard]] static std::uint8_t wanted(const PollDesc& pd) noexcept;
+  void stand_in() noexcept;
+  void update_away(PollDesc& pd) noexcept;
+  int register_away(PollDesc& pd) noexcept;
   bool arm(PollDesc& pd, Op op) noexcept;
   bool cancel(PollDesc& pd, Op op) noexcept;
   void arm_doorbell() noexcept;
@@ -72,6 +87,10 @@ class UringPoller final : public NetPoller {
   int armed_ = 0;             // operations of descriptors with a terminal completion to come
   bool doorbell_armed_ = false;
   bool dying_ = false;        // completions are only counted
+  std::atomic<bool> away_{false};     // the holder of the P is not the ring's thread; the holder writes
+  std::optional<ReadyLoop> stand_in_;  // the holder's
+  std::atomic<int> stand_in_fd_{-1};  // its fd, for events_ready()
+  PollDesc* owed_ = nullptr;  // closed while away: to be called off at home
 };
 
 }  // namespace heddle::net

@@ -59,7 +59,7 @@ const char* why_no_io_uring() noexcept {
   return why;
 }
 
-Ring::Ring(unsigned entries, unsigned completions) {
+Ring::Ring(unsigned entries, unsigned completions) : thread_(::pthread_self()) {
   io_uring_params params = params_for(completions);
   const int status = io_uring_queue_init_params(entries, &ring_, &params);
   if (status < 0) {
@@ -75,7 +75,7 @@ Ring::~Ring() { io_uring_queue_exit(&ring_); }
 
 io_uring_sqe* Ring::sqe() noexcept {
   io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
-  if (sqe != nullptr) return sqe;
+  if (sqe != nullptr || !on_own_thread()) return sqe;  // else: a goroutine that was lent the P; the ring's own submits
   check(io_uring_submit(&ring_), "submit");
   return io_uring_get_sqe(&ring_);
 }

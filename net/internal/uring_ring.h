@@ -5,7 +5,8 @@
 // CQSIZE. liburing adds NO_SQARRAY where the kernel has it. All needs Linux 6.1; where that is missing, or forbidden by a
 // seccomp filter or kernel.io_uring_disabled, the answer to the trial set-up is EINVAL, ENOSYS or EPERM, and epoll serves.
 //
-// I1. Only the M that made it touches it, except for enter_would_pay(), which reads the ring's shared flags.
+// I1. Only the thread that made it enters the kernel for it. Its queues in memory belong to whoever holds the P; anybody may
+//     look whether there is something in them (enter_would_pay, has_completions).
 // I2. A completion that does not fit the queue is kept by the kernel (FEAT_NODROP) and reported by CQ_OVERFLOW: entering
 //     brings it. EBADR, "dropped for good", is fatal: a lost terminal completion would wedge its connection.
 //
@@ -14,6 +15,7 @@
 #pragma once
 
 #include <liburing.h>
+#include <pthread.h>
 
 #include <cstdint>
 
@@ -64,7 +66,10 @@ class Ring {
  private:
   void check(int status, const char* call) noexcept;
 
+  [[nodiscard]] bool on_own_thread() const noexcept { return ::pthread_equal(thread_, ::pthread_self()) != 0; }
+
   io_uring ring_{};
+  const pthread_t thread_;  // that made it
 };
 
 }  // namespace heddle::net

@@ -1,0 +1,263 @@
+// blocking(): the goroutine leaves its M and goes on, on its own stack, on a helper M, which has no P. What the runtime does
+// for a goroutine without a P it does here: readied goroutines go to the global queue, and so does this one at the end.
+//
+//     enter_blocking: park; the commit puts the G on `jobs` and wakes a helper; a G that finds none idle starts one first
+//     helper:         takes a G, runs it until it leaves, takes the next; ends after ten seconds without any
+//     exit_blocking:  yields, if it has no P: the G goes to the global queue
+//
+// I1. A job on the queue has a helper to come: `idle` counts helpers that will look at the queue again, and whoever adds a
+//     job either takes one from that count or has started another, unless all that are allowed are busy; and a busy helper
+//     looks at the queue before it becomes idle.
+//
+// enter_syscall(): two stores. sysmon takes the P when it sees the flag stay up (sysmon.cc).
+#include <heddle/core/blocking.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include <heddle/core/check.h>
+#include <heddle/core/go.h>
+#include <heddle/core/internal/blocking.h>
+#include <heddle/core/internal/sched.h>
+
+namespace heddle {
+namespace {
+
+constexpr std::int64_t kIdleExit = 10'000'000'000;  // ns
+constexpr int kMostHelpers = 512;
+
+struct Helpers {
+  RawMutex lock{LockRank::kSched};
+  // Guarded by lock.
+  GQueue jobs;
+  int idle = 0;   // waiting, less those that a new job has counted on
+  int alive = 0;
+  M* graves = nullptr;
+  // Futex word of all idle helpers: a token per job that counted on one.
+  std::atomic<std::uint32_t> tokens{0};
+};
+constinit Helpers helpers;
+constinit std::atomic<int> most_helpers{kMostHelpers};
+
+// Ms of helpers that have ended: used again, and freed only when sysmon, which may be looking at one, is gone.
+M* dig_up() {
+  M* m = nullptr;
+  {
+    const LockGuard guard(helpers.lock);
+    m = helpers.graves;
+    if (m != nullptr) helpers.graves = m->next_grave;
+  }
+  if (m == nullptr) m = new M;
+  m->helper = true;
+  return m;
+}
+
+// With the lock held.
+void bury(M* m) noexcept {
+  m->next_grave = helpers.graves;
+  helpers.graves = m;
+}
+
+// True if the helper got a token; false after kIdleExit, or at the scheduler's stop.
+bool wait_for_token() noexcept {
+  const timespec limit{kIdleExit / 1'000'000'000, 0};
+  for (;;) {
+    std::uint32_t n = helpers.tokens.load(std::memory_order_acquire);
+    while (n > 0) {
+      if (helpers.tokens.compare_exchange_weak(n, n - 1, std::memory_order_acq_rel)) return true;
+    }
+    if (sched.stopping.load(std::memory_order_acquire)) return false;
+    if (::syscall(SYS_futex, &helpers.tokens, FUTEX_WAIT_PRIVATE, 0, &limit, nullptr, 0) < 0 && errno == ETIMEDOUT) {
+      return false;
+    }
+  }
+}
+
+// The next job; nullptr: this helper is to end.
+G* next_job() noexcept {
+  for (;;) {
+    {
+      const LockGuard guard(helpers.lock);
+      if (sched.stopping.load(std::memory_order_acquire)) return nullptr;
+      if (G* g = helpers.jobs.pop_front(); g != nullptr) return g;
+      ++helpers.idle;
+    }
+    if (wait_for_token()) continue;
+    const LockGuard guard(helpers.lock);
+    // A job may have counted on us since: its token is there or on its way.
+    if (helpers.idle > 0 || sched.stopping.load(std::memory_order_acquire)) {
+      helpers.idle = std::max(helpers.idle - 1, 0);
+      return nullptr;
+    }
+  }
+}
+
+void* helper_thread(void* arg) {
+  auto* m = static_cast<M*>(arg);
+  void* signal_stack = make_signal_stack();
+  attach_thread(m);
+  char name[16];
+  std::snprintf(name, sizeof name, "heddle-b%d", m->index);
+  pthread_setname_np(pthread_self(), name);
+  while (G* g = next_job()) {
+    execute(m, g);
+    if (m->p != nullptr) fatal("a helper thread has a P");
+  }
+  detach_thread(m);
+  drop_signal_stack(signal_stack);
+  leave_m(m);
+  const LockGuard guard(helpers.lock);
+  bury(m);
+  --helpers.alive;
+  return nullptr;
+}
+
+// In user context: pthread_create allocates.
+void start_helper() {
+  M* m = dig_up();
+  pthread_attr_t attr;
+  pthread_attr_init(&attr);
+  pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+  int error = enter_m(m) < 0 ? EAGAIN : pthread_create(&m->thread, &attr, helper_thread, m);
+  pthread_attr_destroy(&attr);
+  if (error == 0) return;
+  leave_m(m);
+  const LockGuard guard(helpers.lock);
+  bury(m);
+  if (--helpers.alive == 0) fatal("blocking(): cannot start a helper thread: errno %d", error);
+}
+
+bool queue_job(G* g, void*) noexcept {
+  bool wake = false;
+  {
+    const LockGuard guard(helpers.lock);
+    helpers.jobs.push_back(g);
+    if (helpers.idle > 0) {
+      --helpers.idle;
+      wake = true;
+      helpers.tokens.fetch_add(1, std::memory_order_acq_rel);
+    }
+  }
+  if (wake) ::syscall(SYS_futex, &helpers.tokens, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+  return true;
+}
+
+}  // namespace
+
+namespace detail {
+
+void enter_blocking() {
+  if (current_g() == nullptr) return;
+  bool start = false;
+  {
+    const LockGuard guard(helpers.lock);
+    start = helpers.idle == 0 && helpers.alive < most_helpers.load(std::memory_order_relaxed);
+    if (start) ++helpers.alive;
+  }
+  if (start) start_helper();
+  sched.blocking.fetch_add(1, std::memory_order_relaxed);  // relaxed: asked when all else is quiet
+  park(queue_job, nullptr, WaitReason::kBlocking);
+}
+
+void exit_blocking() {
+  if (current_g() == nullptr) return;
+  sched.blocking.fetch_sub(1, std::memory_order_relaxed);
+  bool without = false;
+  {
+    const Section section;
+    without = held_p() == nullptr;
+  }
+  if (without) gosched();
+}
+
+}  // namespace detail
+
+void set_max_blocking(int n) noexcept {
+  most_helpers.store(std::clamp(n, 1, kMostHelpers), std::memory_order_relaxed);  // relaxed: a limit
+}
+
+void helpers_stop() {
+  for (;;) {
+    helpers.tokens.store(0, std::memory_order_release);
+    ::syscall(SYS_futex, &helpers.tokens, FUTEX_WAKE_PRIVATE, INT32_MAX, nullptr, nullptr, 0);
+    {
+      const LockGuard guard(helpers.lock);
+      if (helpers.alive == 0) {
+        GQueue left;
+        left.append(helpers.jobs);  // found in the arena
+        helpers.idle = 0;
+        return;  // the Ms: free_helpers()
+      }
+    }
+    const timespec pause{0, 200'000};
+    ::nanosleep(&pause, nullptr);
+  }
+}
+
+void free_helpers() noexcept {
+  while (helpers.graves != nullptr) {
+    M* m = helpers.graves;
+    helpers.graves = m->next_grave;
+    delete m;
+  }
+}
+
+void enter_syscall() noexcept {
+  M* m = current_m();
+  if (m == nullptr || m->curg == nullptr) return;
+  m->in_syscall.store(1, std::memory_order_release);
+}
+
+void exit_syscall() {
+  M* m = current_m();
+  if (m == nullptr || m->curg == nullptr) return;
+  bool without = false;
+  {
+    const Section section;
+    m->in_syscall.store(0, std::memory_order_relaxed);
+    without = held_p() == nullptr;
+  }
+  if (without) gosched();
+}
+
+void lock_os_thread() {
+  G* g = must_current_g("lock_os_thread");
+  if (g->locks++ != 0) return;
+  // To a thread of its own: a worker's is needed for its poller.
+  M* mine = nullptr;
+  for (;;) {
+    const Section section;
+    if (const int i = sched.spares.take_any(); i >= 0) {
+      mine = sched.all_ms[i].load(std::memory_order_acquire);
+      break;
+    }
+    want_spares(1);
+    const timespec pause{0, 50'000};
+    ::nanosleep(&pause, nullptr);
+  }
+  g->bound = mine;
+  mine->locked_g = g;  // it waits for a P, and reads this when it has got one
+  gosched();
+}
+
+void unlock_os_thread() {
+  G* g = must_current_g("unlock_os_thread");
+  if (g->locks == 0) fatal("unlock_os_thread: the goroutine is not locked");
+  if (--g->locks != 0) return;
+  const Section section;
+  current_m()->locked_g = nullptr;
+  g->bound = nullptr;
+}
+
+void yield_check() {
+  detail::ThreadState* ts = detail::thread_state();
+  // relaxed: a wish.
+  if (ts->want_yield.load(std::memory_order_relaxed) == 0) [[likely]] return;
+  if (ts->sections.load(std::memory_order_relaxed) == 0 && current_g() != nullptr) gosched();
+}
+
+}  // namespace heddle

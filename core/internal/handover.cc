@@ -1,0 +1,142 @@
+// A P changes hands. The rules are in handover.h.
+#include <heddle/core/internal/handover.h>
+
+#include <sched.h>
+
+#include <heddle/core/check.h>
+#include <heddle/core/internal/sched.h>
+
+namespace heddle {
+
+void Hogs::push(G* g) noexcept {
+  __atomic_fetch_add(&count_, 1, __ATOMIC_SEQ_CST);  // before the push: a count too high costs a second look
+  G* head = __atomic_load_n(&in_, __ATOMIC_RELAXED);
+  do {
+    g->hog_link = head;
+  } while (!__atomic_compare_exchange_n(&in_, &head, g, true, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
+}
+
+G* Hogs::take() noexcept {
+  if (size() == 0) return nullptr;
+  const LockGuard guard(lock_);
+  if (first_ == nullptr) {
+    G* g = __atomic_exchange_n(&in_, nullptr, __ATOMIC_SEQ_CST);
+    while (g != nullptr) {  // turn them round
+      G* next = g->hog_link;
+      g->hog_link = first_;
+      first_ = g;
+      g = next;
+    }
+  }
+  G* g = first_;
+  if (g == nullptr) return nullptr;
+  first_ = g->hog_link;
+  __atomic_fetch_sub(&count_, 1, __ATOMIC_SEQ_CST);
+  return g;
+}
+
+M* take_successor(P* p) noexcept {
+  if (__atomic_exchange_n(raw(p->home_waits), false, __ATOMIC_SEQ_CST)) return p->home;
+  const int spare = sched.spares.take_any();
+  return spare < 0 ? nullptr : __atomic_load_n(raw(sched.all_ms[spare]), __ATOMIC_ACQUIRE);
+}
+
+void hand_p(M* m, P* p) noexcept {
+  __atomic_store_n(raw(m->nextp), p, __ATOMIC_RELEASE);  // release: the P and all that its holders wrote
+  __atomic_store_n(raw(m->awake), 1U, __ATOMIC_SEQ_CST);
+  ::syscall(SYS_futex, raw(m->awake), FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+}
+
+P* sleep_for_p(M* m) noexcept {
+  for (;;) {
+    __atomic_store_n(raw(m->awake), 0U, __ATOMIC_SEQ_CST);  // before the look: a later hand_p sets it again
+    P* p = __atomic_exchange_n(raw(m->nextp), nullptr, __ATOMIC_ACQ_REL);  // acquire: pairs with hand_p()
+    if (p != nullptr || __atomic_load_n(raw(sched.stopping), __ATOMIC_ACQUIRE)) return p;
+    ::syscall(SYS_futex, raw(m->awake), FUTEX_WAIT_PRIVATE, 0, nullptr, nullptr, 0);
+  }
+}
+
+P* held_p() noexcept {
+  M* m = current_m();
+  if (m == nullptr) return nullptr;
+  // acquire: pairs with acquire_p(), whoever ran it.
+  P* p = m->lease.load(std::memory_order_acquire);
+  if (p != nullptr || m->p == nullptr) [[likely]] return p;
+  // sysmon has it in its hand: it saw us outside a section a moment ago, and gives it back if it looks again.
+  while (m->retaking.load(std::memory_order_acquire)) ::sched_yield();
+  return m->lease.load(std::memory_order_acquire);
+}
+
+void acquire_p(M* m, P* p) noexcept {
+  // acquire: TSan's edge from a holder that lost the P in its signal handler (handover.h).
+  if (const detail::ThreadState* last = p->last_holder.load(std::memory_order_relaxed); last != nullptr) {
+    static_cast<void>(last->sections.load(std::memory_order_acquire));
+  }
+  p->last_holder.store(m->ts, std::memory_order_relaxed);
+  m->p = p;
+  m->lease.store(p, std::memory_order_release);                   // release: for the holder's own later acquire under TSan
+  p->m.store(m, std::memory_order_relaxed);                       // relaxed: for reports
+  p->status.store(PStatus::kRunning, std::memory_order_relaxed);  // relaxed: for reports
+}
+
+P* release_p(M* m) noexcept {
+  P* p = m->p;
+  m->p = nullptr;
+  P* held = p;
+  // By exchange: sysmon may have the lease in its hand for a moment, and would give it back to us afterwards.
+  while (!m->lease.compare_exchange_weak(held, nullptr, std::memory_order_acq_rel)) {
+    held = p;
+    ::sched_yield();
+  }
+  p->m.store(nullptr, std::memory_order_relaxed);              // relaxed: for reports
+  p->status.store(PStatus::kIdle, std::memory_order_relaxed);  // relaxed: for reports
+  return p;
+}
+
+namespace {
+
+// An M that gives its P away does not spin; whoever gets the P looks at everything.
+void stop_spinning(M* m) noexcept {
+  if (!m->spinning) return;
+  m->spinning = false;
+  m->spinning_seen.store(false, std::memory_order_relaxed);  // relaxed: for reports
+  sched.spinning.fetch_sub(1, std::memory_order_seq_cst);     // seq_cst: as in stop_m()
+}
+
+}  // namespace
+
+bool give_back(M* m) noexcept {
+  P* p = m->p;
+  // relaxed: a look at every scheduling point; the exchange decides.
+  if (!p->home_waits.load(std::memory_order_relaxed) || !p->home_waits.exchange(false, std::memory_order_seq_cst)) return false;
+  stop_spinning(m);
+  release_p(m);
+  hand_p(p->home, p);
+  return true;
+}
+
+void lend_p(M* m, G* g) noexcept {
+  stop_spinning(m);
+  P* p = release_p(m);
+  p->handoffs.add();
+  g->bound->lent_g = g;
+  hand_p(g->bound, p);
+}
+
+bool wait_for_p(M* m) noexcept {
+  m->parked_seen.store(true, std::memory_order_relaxed);  // relaxed: for reports
+  if (P* home = m->home; home != nullptr) {
+    home->home_waits.store(true, std::memory_order_seq_cst);
+    std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with stop_m(): keeps I3
+    if (sched.idle.try_take(home->index)) start_m(home, false);
+  } else if (m->locked_g == nullptr) {
+    sched.spares.put(m->index);
+  }
+  P* p = sleep_for_p(m);
+  m->parked_seen.store(false, std::memory_order_relaxed);  // relaxed: for reports
+  if (p == nullptr) return false;
+  acquire_p(m, p);
+  return true;
+}
+
+}  // namespace heddle

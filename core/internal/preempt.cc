@@ -1,0 +1,152 @@
+// Preemption that keeps the thread (runtime-facts D).
+//
+//     sysmon: its slice is over -> want_yield, then SIGURG      any goroutine: yield_check(), go(), channel operations
+//                                     |                                   see want_yield and yield by themselves
+//     handler: outside every section: |
+//        G kPreempted, bound to this M; P to home or a spare; G on `hogs`; the thread sleeps in the handler
+//     a scheduler takes G from `hogs`: lends its P to this M; the handler returns, G goes on as if nothing had been
+//
+// Nothing of the thread changes hands: malloc's arenas and locks, errno, thread_locals, exceptions in flight stay where they
+// are, as when the kernel takes a thread's CPU. So any C++ code can be preempted.
+//
+// I1. In a section the handler only leaves the wish behind.
+// I2. It allocates nothing and starts no thread: without a successor for the P it leaves the wish, and sysmon asks for more
+//     spares.
+// I3. It sleeps on the signal stack, and nothing ever switches away from that.
+//
+// When the scheduler stops, the same signal ends goroutines that compute on: abandon_here().
+//
+// An M that lost its P to sysmon and computes on is stopped here as well: it goes on `hogs` without a P to give.
+#include <heddle/core/internal/preempt.h>
+
+#include <link.h>
+#include <signal.h>
+
+#include <string_view>
+
+#include <heddle/core/internal/context.h>
+#include <heddle/core/internal/sched.h>
+#include <heddle/core/internal/unwind.h>
+
+namespace heddle {
+namespace {
+
+// Ms that sleep in the handler; each keeps a thread.
+constinit int preempted_now = 0;
+
+HEDDLE_UNINSTRUMENTED int most_preempted() noexcept { return sched.nprocs * 4 > 64 ? sched.nprocs * 4 : 64; }
+
+HEDDLE_UNINSTRUMENTED void take_up(M* m, P* p) noexcept {
+  m->p = p;
+  __atomic_store_n(raw(p->last_holder), m->ts, __ATOMIC_RELAXED);
+  __atomic_store_n(raw(p->m), m, __ATOMIC_RELAXED);
+  __atomic_store_n(raw(p->status), PStatus::kRunning, __ATOMIC_RELAXED);
+  __atomic_store_n(raw(m->lease), p, __ATOMIC_RELEASE);
+}
+
+// Text of libraries in which a goroutine may hold a lock that the whole process needs: it is not ended there.
+struct Range {
+  std::uintptr_t lo, hi;
+};
+constinit Range untouchable[16] = {};
+constinit int untouchables = 0;
+
+int note_untouchable(dl_phdr_info* info, std::size_t, void*) {
+  const std::string_view name = info->dlpi_name == nullptr ? "" : info->dlpi_name;
+  constexpr std::string_view kNames[] = {"libc.so", "ld-linux", "libstdc++", "libgcc_s", "libasan", "libtsan", "libubsan", "vdso"};
+  bool ours = false;
+  for (const std::string_view n : kNames) ours = ours || name.find(n) != std::string_view::npos;
+  if (!ours) return 0;
+  for (int i = 0; i < info->dlpi_phnum && untouchables < 16; ++i) {
+    const auto& segment = info->dlpi_phdr[i];
+    if (segment.p_type != PT_LOAD || (segment.p_flags & PF_X) == 0) continue;
+    untouchable[untouchables++] = {info->dlpi_addr + segment.p_vaddr, info->dlpi_addr + segment.p_vaddr + segment.p_memsz};
+  }
+  return 0;
+}
+
+HEDDLE_UNINSTRUMENTED bool may_end_at(std::uintptr_t pc) noexcept {
+  for (int i = 0; i < untouchables; ++i) {
+    if (pc >= untouchable[i].lo && pc < untouchable[i].hi) return false;
+  }
+  return true;
+}
+
+// The scheduler stops, and this goroutine will not: it is left where it is, for good, and the thread goes home.
+HEDDLE_SWITCHES_STACKS void abandon_here(M* m, G* g) noexcept {
+  __atomic_store_n(raw(m->ts->sections), 1U, __ATOMIC_RELAXED);
+  g->bound = nullptr;
+  m->leave = Leave::kAbandon;
+  sigset_t urgent;
+  sigemptyset(&urgent);
+  sigaddset(&urgent, SIGURG);
+  ::pthread_sigmask(SIG_UNBLOCK, &urgent, nullptr);  // as the handler's return would have done
+  sanitizer::start_switch(nullptr, m->g0_stack_lo, m->g0_stack_size, m->g0_fiber);
+  void* nowhere = nullptr;
+  heddle_switch(&nowhere, m->g0_sp, nullptr);
+  __builtin_unreachable();
+}
+
+}  // namespace
+
+void preempt_setup() {
+  if (untouchables == 0) ::dl_iterate_phdr(note_untouchable, nullptr);
+}
+
+void preempt_here(M* m, const ucontext_t* context) noexcept {
+  detail::ThreadState* ts = m->ts;
+  G* g = m->curg;
+  if (__atomic_load_n(raw(ts->sections), __ATOMIC_RELAXED) != 0 || g == nullptr) {  // keeps I1
+    __atomic_store_n(raw(ts->want_yield), 1U, __ATOMIC_RELAXED);
+    return;
+  }
+  if (__atomic_load_n(raw(sched.stopping), __ATOMIC_ACQUIRE)) {
+    Registers at;
+    read_registers(*context, at);
+    if (may_end_at(at.pc())) abandon_here(m, g);
+    return;
+  }
+  __atomic_store_n(raw(ts->sections), 1U, __ATOMIC_RELAXED);  // from here on we are the runtime
+  __atomic_signal_fence(__ATOMIC_SEQ_CST);
+  bool go = __atomic_load_n(&preempted_now, __ATOMIC_RELAXED) < most_preempted();
+  // By exchange: sysmon may have the lease in its hand. Then leave it alone: it sees the section, and gives it back.
+  P* p = go ? __atomic_exchange_n(raw(m->lease), static_cast<P*>(nullptr), __ATOMIC_ACQ_REL) : nullptr;
+  M* next = nullptr;
+  if (p != nullptr) {
+    next = take_successor(p);  // keeps I2
+    if (next == nullptr) __atomic_store_n(raw(m->lease), p, __ATOMIC_RELEASE);
+    go = next != nullptr;
+  } else if (__atomic_load_n(raw(m->retaking), __ATOMIC_ACQUIRE)) {
+    go = false;
+  }
+  if (!go) {
+    __atomic_store_n(raw(ts->want_yield), 1U, __ATOMIC_RELAXED);
+    __atomic_store_n(raw(ts->sections), 0U, __ATOMIC_RELEASE);
+    return;
+  }
+  __atomic_fetch_add(&preempted_now, 1, __ATOMIC_RELAXED);
+  M* const was_bound = g->bound;
+  g->bound = m;
+  __atomic_store_n(raw(g->status), GStatus::kPreempted, __ATOMIC_RELAXED);
+  m->preempted_at = context;
+  __atomic_store_n(raw(m->preempted_seen), true, __ATOMIC_RELEASE);
+  m->p = nullptr;
+  sched.hogs.push(g);
+  if (p != nullptr) {
+    __atomic_fetch_add(raw(p->preempts), 1, __ATOMIC_RELAXED);
+    hand_p(next, p);  // it looks at hogs before it sleeps
+  }  // else sysmon finds it, and an idle P for it
+  P* got = sleep_for_p(m);
+  m->lent_g = nullptr;
+  g->bound = was_bound;
+  __atomic_fetch_sub(&preempted_now, 1, __ATOMIC_RELAXED);
+  __atomic_store_n(raw(m->preempted_seen), false, __ATOMIC_RELAXED);
+  // Without a P: the scheduler stops, or sysmon saw that all others wait for what this one may hold (let_one_run).
+  if (got != nullptr && got != kNoP) take_up(m, got);
+  __atomic_store_n(raw(g->status), GStatus::kRunning, __ATOMIC_RELAXED);
+  __atomic_store_n(raw(m->runs), __atomic_load_n(raw(m->runs), __ATOMIC_RELAXED) + 1, __ATOMIC_RELAXED);
+  __atomic_store_n(raw(ts->want_yield), 0U, __ATOMIC_RELAXED);
+  __atomic_store_n(raw(ts->sections), 0U, __ATOMIC_RELEASE);
+}
+
+}  // namespace heddle

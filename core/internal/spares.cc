@@ -1,0 +1,122 @@
+// Spare Ms: threads without a P, for the moment when a goroutine will not let go of its M.
+//
+// A thread of its own makes them: the signal handler that needs one may not, and sysmon must never wait for a lock that a
+// preempted goroutine holds (pthread_create allocates). Programs whose goroutines all yield in time never have a spare.
+//
+// I1. all_ms[m->index] is published before the M can be found in the set of spares, and keeps its place until the end of
+//     run(), when no thread is left that could look.
+// I2. A spare's thread ends when no other M runs and sysmon has ended: both look at its thread state.
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+
+#include <atomic>
+#include <cstdio>
+#include <memory>
+#include <vector>
+
+#include <heddle/core/check.h>
+#include <heddle/core/internal/blocking.h>
+#include <heddle/core/internal/sched.h>
+
+namespace heddle {
+namespace {
+
+// The maker's futex word: how many spares are wanted; kStop ends it.
+constexpr std::uint32_t kStop = 1U << 31;
+constinit std::atomic<std::uint32_t> wanted{0};
+pthread_t maker;
+std::vector<std::unique_ptr<M>> made;  // the maker's; after its end, the caller's of spares_quiesce()
+constinit std::atomic<std::uint32_t> at_gate{0};
+constinit std::atomic<std::uint32_t> gate{0};
+
+void* spare_thread(void* arg) {
+  auto* m = static_cast<M*>(arg);
+  void* signal_stack = make_signal_stack();
+  attach_thread(m);
+  char name[16];
+  std::snprintf(name, sizeof name, "heddle-s%d", m->index);
+  pthread_setname_np(pthread_self(), name);
+  schedule_loop(m);
+  at_gate.fetch_add(1, std::memory_order_acq_rel);
+  // acquire: nobody looks at this thread's state any more (I2).
+  while (gate.load(std::memory_order_acquire) == 0) ::syscall(SYS_futex, &gate, FUTEX_WAIT_PRIVATE, 0, nullptr, nullptr, 0);
+  detach_thread(m);
+  drop_signal_stack(signal_stack);
+  return nullptr;
+}
+
+bool make_one() {
+  auto m = std::make_unique<M>();
+  if (enter_m(m.get()) < 0) return false;
+  if (pthread_create(&m->thread, nullptr, spare_thread, m.get()) != 0) {
+    sched.all_ms[m->index].store(nullptr, std::memory_order_release);  // its index is lost: tried again when asked again
+    return false;
+  }
+  made.push_back(std::move(m));
+  return true;
+}
+
+void* maker_thread(void*) {
+  pthread_setname_np(pthread_self(), "heddle-maker");
+  std::uint32_t making = 0;  // made lately and maybe not in the set yet
+  for (;;) {
+    const std::uint32_t n = wanted.load(std::memory_order_acquire);
+    if ((n & kStop) != 0) return nullptr;
+    if (static_cast<std::uint32_t>(sched.spares.count()) + making < n && make_one()) {
+      ++making;
+      continue;
+    }
+    making = 0;
+    std::uint32_t served = n;
+    if (!wanted.compare_exchange_strong(served, 0, std::memory_order_acq_rel)) continue;
+    ::syscall(SYS_futex, &wanted, FUTEX_WAIT_PRIVATE, 0, nullptr, nullptr, 0);
+  }
+}
+
+}  // namespace
+
+void want_spares(int n) noexcept {
+  if (sched.spares.count() >= n) return;
+  std::uint32_t old = wanted.load(std::memory_order_relaxed);  // relaxed: the CAS decides
+  do {
+    if ((old & kStop) != 0 || old >= static_cast<std::uint32_t>(n)) return;
+  } while (!wanted.compare_exchange_weak(old, static_cast<std::uint32_t>(n), std::memory_order_acq_rel));
+  ::syscall(SYS_futex, &wanted, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+}
+
+void spares_start() {
+  at_gate.store(0, std::memory_order_relaxed);  // relaxed, both: as below
+  gate.store(0, std::memory_order_relaxed);
+  wanted.store(0, std::memory_order_relaxed);  // relaxed: the thread starts after this
+  sigset_t all;
+  sigset_t old;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &old);
+  const int err = pthread_create(&maker, nullptr, maker_thread, nullptr);
+  pthread_sigmask(SIG_SETMASK, &old, nullptr);
+  if (err != 0) fatal("cannot start the thread that makes spares: errno %d", err);
+}
+
+void spares_quiesce() {
+  wanted.store(kStop, std::memory_order_release);
+  ::syscall(SYS_futex, &wanted, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+  pthread_join(maker, nullptr);
+  while (at_gate.load(std::memory_order_acquire) != made.size()) {
+    for (const auto& m : made) {  // one that was only just starting when all were woken
+      m->awake.store(1, std::memory_order_seq_cst);
+      ::syscall(SYS_futex, &m->awake, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+    }
+    const timespec pause{0, 200'000};
+    ::nanosleep(&pause, nullptr);
+  }
+}
+
+void spares_end() {
+  gate.store(1, std::memory_order_release);
+  ::syscall(SYS_futex, &gate, FUTEX_WAKE_PRIVATE, INT32_MAX, nullptr, nullptr, 0);
+  for (const auto& m : made) pthread_join(m->thread, nullptr);
+  made.clear();
+}
+
+}  // namespace heddle
