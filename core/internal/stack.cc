@@ -11,6 +11,7 @@
 
 #include <heddle/core/check.h>
 #include <heddle/core/internal/sanitizer.h>
+#include <heddle/core/internal/stack_sys.h>
 
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102  // Linux 6.13, include/uapi/asm-generic/mman-common.h
@@ -135,16 +136,16 @@ bool StackArena::reserve(StackSize s) noexcept {
   Class& c = classes_[static_cast<int>(s)];
   // Less where RLIMIT_AS or the kernel's layout will not give so much.
   for (std::size_t bytes = kReserve; bytes >= kChunk; bytes /= 2) {
-    void* base = ::mmap(nullptr, bytes + kChunk, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* base = stack_sys().mmap(bytes + kChunk);
     if (base == MAP_FAILED) continue;
     // Chunk alignment keeps the page tables of neighbouring slots together.
     const auto address = reinterpret_cast<std::uintptr_t>(base);
     c.base = reinterpret_cast<std::byte*>((address + kChunk - 1) & ~(kChunk - 1));
     c.reserved = bytes;
     // Advice: a stack must not become resident whole. Failing (no THP in this kernel) is as good.
-    ::madvise(c.base, bytes, MADV_NOHUGEPAGE);
+    stack_sys().madvise(c.base, bytes, MADV_NOHUGEPAGE);
     // Nor may a core dump hold the reservation: gdb's gcore would write all of it, zero by zero.
-    ::madvise(base, bytes + kChunk, MADV_DONTDUMP);
+    stack_sys().madvise(base, bytes + kChunk, MADV_DONTDUMP);
     return true;
   }
   return false;
@@ -155,8 +156,8 @@ bool StackArena::commit_chunk(StackSize s) noexcept {
   if (c.base == nullptr && !reserve(s)) return false;
   if (c.committed + kChunk > c.reserved) return false;
   std::byte* chunk = c.base + c.committed;
-  if (::mprotect(chunk, kChunk, PROT_READ | PROT_WRITE) != 0) return false;
-  ::madvise(chunk, kChunk, MADV_DODUMP);
+  if (stack_sys().mprotect(chunk, kChunk, PROT_READ | PROT_WRITE) != 0) return false;
+  stack_sys().madvise(chunk, kChunk, MADV_DODUMP);
   c.guard = install_guards(chunk, kChunk, slot_bytes(s));
   c.committed += kChunk;
   return true;
@@ -165,19 +166,19 @@ bool StackArena::commit_chunk(StackSize s) noexcept {
 GuardKind StackArena::install_guards(std::byte* chunk, std::size_t bytes, std::size_t slot) noexcept {
   if (guard_allowed(GuardKind::kMarker)) {
     std::size_t at = 0;
-    while (at < bytes && ::madvise(chunk + at, kGuard, MADV_GUARD_INSTALL) == 0) at += slot;
+    while (at < bytes && stack_sys().madvise(chunk + at, kGuard, MADV_GUARD_INSTALL) == 0) at += slot;
     if (at >= bytes) return GuardKind::kMarker;
   }
   // EINVAL: before Linux 6.13, or the process locks its memory (mlockall).
   const std::size_t slots = bytes / slot;
   if (guard_allowed(GuardKind::kMapping) && mapping_guards_ + slots <= kMappingGuardBudget) {
     std::size_t at = 0;
-    while (at < bytes && ::mprotect(chunk + at, kGuard, PROT_NONE) == 0) at += slot;
+    while (at < bytes && stack_sys().mprotect(chunk + at, kGuard, PROT_NONE) == 0) at += slot;
     if (at >= bytes) {
       mapping_guards_ += slots;
       return GuardKind::kMapping;
     }
-    ::mprotect(chunk, bytes, PROT_READ | PROT_WRITE);
+    static_cast<void>(stack_sys().mprotect(chunk, bytes, PROT_READ | PROT_WRITE));
   }
   return GuardKind::kCanary;
 }
