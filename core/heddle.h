@@ -10,4 +10,5 @@
 #include <heddle/core/panic.h>
 #include <heddle/core/run.h>
 #include <heddle/core/select.h>
+#include <heddle/core/stack_stats.h>
 #include <heddle/core/wait_group.h>

@@ -1,6 +1,7 @@
 #include <heddle/core/internal/stack.h>
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -21,8 +22,6 @@ namespace heddle {
 namespace {
 
 constexpr std::size_t kChunk = std::size_t{64} << 20;
-// Four pages: code without stack probes (-fstack-clash-protection) may jump over one. They are free.
-constexpr std::size_t kGuard = std::size_t{16} << 10;
 constexpr std::uint64_t kCanaryWord = 0x6865'6464'6c65'2e43;  // "heddle.C"
 
 // Slots' tops differ by up to 15 lines, or every hot G would sit in the same cache sets. Small enough that a parked
@@ -70,6 +69,11 @@ constinit StackArena arena;
 
 StackArena& stack_arena() noexcept { return arena; }
 
+std::size_t page_bytes() noexcept {
+  static const auto bytes = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  return bytes;
+}
+
 int StackArena::take(StackSize s, int want, GQueue& out) noexcept {
   LockGuard guard(lock_);
   Class& c = classes_[static_cast<int>(s)];
@@ -98,6 +102,25 @@ void StackArena::give(StackSize s, GQueue& gs) noexcept {
   gs = GQueue();
 }
 
+StackStats StackArena::stats() noexcept {
+  StackStats all;
+  LockGuard guard(lock_);
+  for (int i = 0; i < kStackClasses; ++i) {
+    const Class& c = classes_[i];
+    const auto s = static_cast<StackSize>(i);
+    all.classes[static_cast<std::size_t>(i)] = {
+        .size = s,
+        .slot_bytes = slot_bytes(s),
+        .slots = c.used.load(std::memory_order_relaxed),  // relaxed: written under lock_, which we hold
+        .free = c.free.size(),
+        .markers = c.by_guard[static_cast<int>(GuardKind::kMarker)],
+        .mappings = c.by_guard[static_cast<int>(GuardKind::kMapping)],
+        .canaries = c.by_guard[static_cast<int>(GuardKind::kCanary)],
+    };
+  }
+  return all;
+}
+
 void StackArena::for_each(void (*visit)(void*, G*), void* arg) noexcept {
   for (int i = 0; i < kStackClasses; ++i) {
     const auto s = static_cast<StackSize>(i);
@@ -117,7 +140,7 @@ G* StackArena::find(const void* address, bool* in_guard) noexcept {
     const std::size_t used = c.used.load(std::memory_order_acquire);
     if (used == 0 || a < c.base || a >= c.base + used * slot_bytes(s)) continue;
     const auto offset = static_cast<std::size_t>(a - c.base);
-    *in_guard = offset % slot_bytes(s) < kGuard;
+    *in_guard = offset % slot_bytes(s) < kStackGuard;
     return g_of_slot(s, offset / slot_bytes(s));
   }
   return nullptr;
@@ -166,14 +189,14 @@ bool StackArena::commit_chunk(StackSize s) noexcept {
 GuardKind StackArena::install_guards(std::byte* chunk, std::size_t bytes, std::size_t slot) noexcept {
   if (guard_allowed(GuardKind::kMarker)) {
     std::size_t at = 0;
-    while (at < bytes && stack_sys().madvise(chunk + at, kGuard, MADV_GUARD_INSTALL) == 0) at += slot;
+    while (at < bytes && stack_sys().madvise(chunk + at, kStackGuard, MADV_GUARD_INSTALL) == 0) at += slot;
     if (at >= bytes) return GuardKind::kMarker;
   }
   // EINVAL: before Linux 6.13, or the process locks its memory (mlockall).
   const std::size_t slots = bytes / slot;
   if (guard_allowed(GuardKind::kMapping) && mapping_guards_ + slots <= kMappingGuardBudget) {
     std::size_t at = 0;
-    while (at < bytes && stack_sys().mprotect(chunk + at, kGuard, PROT_NONE) == 0) at += slot;
+    while (at < bytes && stack_sys().mprotect(chunk + at, kStackGuard, PROT_NONE) == 0) at += slot;
     if (at >= bytes) {
       mapping_guards_ += slots;
       return GuardKind::kMapping;
@@ -192,10 +215,11 @@ G* StackArena::make_g(StackSize s, std::size_t slot) noexcept {
   G* g = ::new (g_of_slot(s, slot)) G;
   Class& c = classes_[static_cast<int>(s)];
   g->stack_class = s;
-  g->stack_lo = c.base + slot * slot_bytes(s) + kGuard;
+  g->stack_lo = c.base + slot * slot_bytes(s) + kStackGuard;
   g->stack_hi = reinterpret_cast<std::byte*>(g);
   g->guarded = c.guard != GuardKind::kCanary;
   if (!g->guarded) *canary_of(g) = kCanaryWord;
+  ++c.by_guard[static_cast<int>(c.guard)];
   return g;
 }
 

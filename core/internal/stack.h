@@ -25,10 +25,12 @@
 #include <heddle/core/internal/g.h>
 #include <heddle/core/internal/sanitizer.h>
 #include <heddle/core/lock.h>
+#include <heddle/core/stack_stats.h>
 
 namespace heddle {
 
-inline constexpr int kStackClasses = 3;
+// Four pages: code without stack probes (-fstack-clash-protection) may jump over one. They are free.
+inline constexpr std::size_t kStackGuard = std::size_t{16} << 10;
 
 [[nodiscard]] HEDDLE_UNINSTRUMENTED constexpr std::size_t slot_bytes(StackSize s) noexcept {
   switch (s) {
@@ -38,6 +40,9 @@ inline constexpr int kStackClasses = 3;
   }
   return std::size_t{256} << 10;
 }
+
+/// The system's page size.
+[[nodiscard]] std::size_t page_bytes() noexcept;
 
 enum class GuardKind : std::uint8_t { kMarker, kMapping, kCanary };
 
@@ -60,6 +65,16 @@ class StackArena {
   /// The G whose guard or slot holds `address`, or nullptr. Async-signal-safe. `in_guard`: whether it hit the guard.
   [[nodiscard]] HEDDLE_UNINSTRUMENTED G* find(const void* address, bool* in_guard) noexcept;
 
+  /// The end of the slot of `g`; its stack, closure and the G itself lie below.
+  [[nodiscard]] static std::byte* top_of(const G* g) noexcept {
+    return g->stack_lo - kStackGuard + slot_bytes(g->stack_class);
+  }
+
+  [[nodiscard]] StackStats stats() noexcept;
+
+  /// See measure_stacks(). In core/stack_stats.cc.
+  [[nodiscard]] StackMeasure measure() noexcept;
+
   /// Dies with a message if the canary of an unguarded `g` is gone.
   static void check_canary(const G* g) noexcept;
 
@@ -71,6 +86,7 @@ class StackArena {
     GuardKind guard = GuardKind::kCanary;  // of the newest chunk; guarded by lock_
     std::atomic<std::size_t> used{0};      // slots with a G; written under lock_
     GQueue free;                     // guarded by lock_
+    std::size_t by_guard[3] = {};    // slots, by GuardKind; guarded by lock_
   };
 
   bool reserve(StackSize s) noexcept;
