@@ -23,6 +23,7 @@ namespace {
 
 constexpr std::size_t kChunk = std::size_t{64} << 20;
 constexpr std::uint64_t kCanaryWord = 0x6865'6464'6c65'2e43;  // "heddle.C"
+constexpr std::size_t kCanaryWords = 8;  // one cache line: frames leave holes
 
 // Slots' tops differ by up to 15 lines, or every hot G would sit in the same cache sets. Small enough that a parked
 // goroutine still touches one page.
@@ -53,6 +54,24 @@ constexpr std::size_t kMappingGuardBudget = 12'000;
 constinit StackArena arena;
 
 [[nodiscard]] std::uint64_t* canary_of(const G* g) noexcept { return reinterpret_cast<std::uint64_t*>(g->stack_lo); }
+
+void say(const char* text, int size, std::size_t most) noexcept {
+  if (size <= 0) return;
+  [[maybe_unused]] const auto w = ::write(STDERR_FILENO, text, std::min(static_cast<std::size_t>(size), most - 1));
+}
+
+[[nodiscard]] const char* errno_text(int err) noexcept {
+  switch (err) {
+    case 0: return "not tried";
+    case EINVAL: return "EINVAL";  // before Linux 6.13, or memory is locked (mlockall)
+    case ENOMEM: return "ENOMEM";  // the map-count limit, or no memory for page tables
+    case EPERM: return "EPERM";    // seccomp
+    case EACCES: return "EACCES";  // SELinux
+    case ENOSYS: return "ENOSYS";
+    case EDQUOT: return "heddle's budget is used up";
+  }
+  return "failed";
+}
 
 [[nodiscard]] bool guard_allowed(GuardKind kind) noexcept {
   const char* forced = std::getenv("HEDDLE_STACK_GUARD");
@@ -97,8 +116,9 @@ int StackArena::take(StackSize s, int want, GQueue& out) noexcept {
 void StackArena::give(StackSize s, GQueue& gs) noexcept {
   LockGuard guard(lock_);
   // In front: what came back last is the warmest.
-  gs.append(classes_[static_cast<int>(s)].free);
-  classes_[static_cast<int>(s)].free = gs;
+  Class& c = classes_[static_cast<int>(s)];
+  gs.append(c.free);
+  c.free = gs;
   gs = GQueue();
 }
 
@@ -146,29 +166,53 @@ G* StackArena::find(const void* address, bool* in_guard) noexcept {
   return nullptr;
 }
 
-void StackArena::check_canary(const G* g) noexcept {
-  if (*canary_of(g) == kCanaryWord) return;
-  // relaxed: our own G's identity.
-  fatal("stack overflow: goroutine %llu, created at %s:%u, ran over its %zu KiB stack",
-        static_cast<unsigned long long>(g->id.load(std::memory_order_relaxed)),
-        g->site_file.load(std::memory_order_relaxed), g->site_line.load(std::memory_order_relaxed),
-        slot_bytes(g->stack_class) >> 10);
+bool StackArena::canary_whole(const G* g) noexcept {
+  const std::uint64_t* words = canary_of(g);
+  for (std::size_t i = 0; i < kCanaryWords; ++i) {
+    if (words[i] != kCanaryWord) return false;
+  }
+  return true;
+}
+
+// Like the report of a guard that was hit (fault.cc), without the stack: it may have run into its neighbour, so nothing is
+// touched that we need not touch.
+void StackArena::report_overrun(const G* g) noexcept {
+  constexpr auto kRelaxed = std::memory_order_relaxed;  // relaxed, all: its identity changes only while it is idle
+  const char* name = g->name.load(kRelaxed);
+  const char* file = g->site_file.load(kRelaxed);
+  char text[1024];
+  const int n = std::snprintf(
+      text, sizeof text,
+      "heddle: goroutine %llu%s%s%s overflowed its stack of %zu KiB\nfatal error: stack overflow\n\n"
+      "It has no guard page, and was found out when it parked or ended: memory below its stack is overwritten.\n"
+      "created by goroutine %llu at %s:%u\n",
+      static_cast<unsigned long long>(g->id.load(kRelaxed)), name == nullptr ? "" : " \"", name == nullptr ? "" : name,
+      name == nullptr ? "" : "\"", slot_bytes(g->stack_class) >> 10,
+      static_cast<unsigned long long>(g->creator.load(kRelaxed)), file == nullptr ? "?" : file,
+      g->site_line.load(kRelaxed));
+  say(text, n, sizeof text);
+  ::_exit(2);
 }
 
 bool StackArena::reserve(StackSize s) noexcept {
   Class& c = classes_[static_cast<int>(s)];
   // Less where RLIMIT_AS or the kernel's layout will not give so much.
   for (std::size_t bytes = kReserve; bytes >= kChunk; bytes /= 2) {
-    void* base = stack_sys().mmap(bytes + kChunk);
-    if (base == MAP_FAILED) continue;
-    // Chunk alignment keeps the page tables of neighbouring slots together.
-    const auto address = reinterpret_cast<std::uintptr_t>(base);
-    c.base = reinterpret_cast<std::byte*>((address + kChunk - 1) & ~(kChunk - 1));
+    void* got = stack_sys().mmap(bytes + kChunk);
+    if (got == MAP_FAILED) continue;
+    // Chunk alignment keeps the page tables of neighbouring slots together. What sticks out at either end goes, so that
+    // the tail is one mapping (I3).
+    auto* raw = static_cast<std::byte*>(got);
+    const auto address = reinterpret_cast<std::uintptr_t>(got);
+    const std::size_t head = (kChunk - address % kChunk) % kChunk;
+    if (head != 0) ::munmap(raw, head);
+    if (head != kChunk) ::munmap(raw + head + bytes, kChunk - head);
+    c.base = raw + head;
     c.reserved = bytes;
     // Advice: a stack must not become resident whole. Failing (no THP in this kernel) is as good.
     stack_sys().madvise(c.base, bytes, MADV_NOHUGEPAGE);
     // Nor may a core dump hold the reservation: gdb's gcore would write all of it, zero by zero.
-    stack_sys().madvise(base, bytes + kChunk, MADV_DONTDUMP);
+    stack_sys().madvise(c.base, bytes, MADV_DONTDUMP);
     return true;
   }
   return false;
@@ -179,36 +223,62 @@ bool StackArena::commit_chunk(StackSize s) noexcept {
   if (c.base == nullptr && !reserve(s)) return false;
   if (c.committed + kChunk > c.reserved) return false;
   std::byte* chunk = c.base + c.committed;
-  if (stack_sys().mprotect(chunk, kChunk, PROT_READ | PROT_WRITE) != 0) return false;
-  stack_sys().madvise(chunk, kChunk, MADV_DODUMP);
-  c.guard = install_guards(chunk, kChunk, slot_bytes(s));
-  c.committed += kChunk;
+  const std::size_t tail = c.reserved - c.committed;
+  // In this order no mapping is split (I3): the chunk alone would be, if it were first made to differ from the tail.
+  stack_sys().madvise(chunk, tail, MADV_DODUMP);
+  const bool ok = stack_sys().mprotect(chunk, kChunk, PROT_READ | PROT_WRITE) == 0;
+  if (ok) c.committed += kChunk;
+  if (c.committed < c.reserved) stack_sys().madvise(c.base + c.committed, c.reserved - c.committed, MADV_DONTDUMP);
+  if (!ok) return false;  // ENOMEM: overcommit is off and there is no more, or the map-count limit at the first chunk
+  const Guards guards = install_guards(chunk, kChunk, slot_bytes(s));
+  c.guard = guards.kind;
+  if (guards.kind == GuardKind::kCanary) warn_of_canaries(guards);
   return true;
 }
 
-GuardKind StackArena::install_guards(std::byte* chunk, std::size_t bytes, std::size_t slot) noexcept {
+StackArena::Guards StackArena::install_guards(std::byte* chunk, std::size_t bytes, std::size_t slot) noexcept {
+  Guards guards;
   if (guard_allowed(GuardKind::kMarker)) {
-    std::size_t at = 0;
-    while (at < bytes && stack_sys().madvise(chunk + at, kStackGuard, MADV_GUARD_INSTALL) == 0) at += slot;
-    if (at >= bytes) return GuardKind::kMarker;
-  }
-  // EINVAL: before Linux 6.13, or the process locks its memory (mlockall).
-  const std::size_t slots = bytes / slot;
-  if (guard_allowed(GuardKind::kMapping) && mapping_guards_ + slots <= kMappingGuardBudget) {
-    std::size_t at = 0;
-    while (at < bytes && stack_sys().mprotect(chunk + at, kStackGuard, PROT_NONE) == 0) at += slot;
-    if (at >= bytes) {
-      mapping_guards_ += slots;
-      return GuardKind::kMapping;
+    for (std::size_t at = 0; at < bytes && guards.marker_errno == 0; at += slot) {
+      guards.marker_errno = -stack_sys().madvise(chunk + at, kStackGuard, MADV_GUARD_INSTALL);
     }
+    if (guards.marker_errno == 0) return {GuardKind::kMarker, 0, 0};
+  }
+  if (!guard_allowed(GuardKind::kMapping) || mappings_met_limit_) return guards;
+  const std::size_t slots = bytes / slot;
+  if (mapping_guards_ + slots > kMappingGuardBudget) {
+    guards.mapping_errno = EDQUOT;
+  } else {
+    for (std::size_t at = 0; at < bytes && guards.mapping_errno == 0; at += slot) {
+      guards.mapping_errno = -stack_sys().mprotect(chunk + at, kStackGuard, PROT_NONE);
+    }
+    if (guards.mapping_errno == 0) {
+      mapping_guards_ += slots;
+      return {GuardKind::kMapping, 0, 0};
+    }
+    // Gives the mappings back. Where that fails some slots keep a guard: no harm, the canary lies above it.
     static_cast<void>(stack_sys().mprotect(chunk, bytes, PROT_READ | PROT_WRITE));
   }
-  return GuardKind::kCanary;
+  mappings_met_limit_ = true;
+  return guards;
+}
+
+void StackArena::warn_of_canaries(const Guards& guards) noexcept {
+  const char* forced = std::getenv("HEDDLE_STACK_GUARD");
+  if (warned_of_canaries_ || (forced != nullptr && std::strcmp(forced, "canary") == 0)) return;
+  warned_of_canaries_ = true;
+  char text[512];
+  const int n = std::snprintf(text, sizeof text,
+                              "heddle: no guard pages for further stacks (MADV_GUARD_INSTALL: %s; mprotect: %s; see "
+                              "vm.max_map_count): an overflow is found when its goroutine next parks\n",
+                              errno_text(guards.marker_errno), errno_text(guards.mapping_errno));
+  say(text, n, sizeof text);
 }
 
 G* StackArena::g_of_slot(StackSize s, std::size_t slot) const noexcept {
   std::byte* top = classes_[static_cast<int>(s)].base + (slot + 1) * slot_bytes(s);
-  return __builtin_launder(reinterpret_cast<G*>(top - colour_pad(slot) - sizeof(G)));  // std::launder may be a call; see find()
+  // Not std::launder: that may be a call; see find().
+  return __builtin_launder(reinterpret_cast<G*>(top - colour_pad(slot) - sizeof(G)));
 }
 
 G* StackArena::make_g(StackSize s, std::size_t slot) noexcept {
@@ -218,7 +288,7 @@ G* StackArena::make_g(StackSize s, std::size_t slot) noexcept {
   g->stack_lo = c.base + slot * slot_bytes(s) + kStackGuard;
   g->stack_hi = reinterpret_cast<std::byte*>(g);
   g->guarded = c.guard != GuardKind::kCanary;
-  if (!g->guarded) *canary_of(g) = kCanaryWord;
+  if (!g->guarded) std::fill_n(canary_of(g), kCanaryWords, kCanaryWord);
   ++c.by_guard[static_cast<int>(c.guard)];
   return g;
 }

@@ -2,18 +2,23 @@
 //
 // Per class one reservation of address space (PROT_NONE, no swap accounting), committed in chunks of 64 MiB by mprotect;
 // adjacent chunks merge into one mapping, so the map-count limit does not bound the number of goroutines. Slots are handed
-// out in address order, and recycled through free lists: one per P and class (LIFO, no lock), and one global.
+// out in address order, and recycled through free lists: one per P and class (LIFO, no lock), and the global one here.
 //
 // The guard below each stack, by what the kernel has, decided per chunk when it is committed:
 //     kMarker    MADV_GUARD_INSTALL (Linux 6.13): page-table level, no mapping of its own; all of a chunk's at once, which
 //                costs 0.7 us each instead of 9 when alternated with first touches (runtime-facts G)
-//     kMapping   mprotect(PROT_NONE): two mappings each, so only up to a budget below vm.max_map_count
-//     kCanary    neither: a word at the stack's low end, checked whenever the goroutine parks or ends
+//     kMapping   mprotect(PROT_NONE): two mappings each, so only up to a budget below vm.max_map_count. Once the budget or
+//                the kernel's limit is met, never again: trying would eat the last mappings that the program itself needs
+//     kCanary    neither: a line at the stack's low end, checked whenever the goroutine parks or ends. Said once on
+//                standard error, and in stack_stats()
 // HEDDLE_STACK_GUARD=marker|mapping|canary forces one (tests, and kernels with a bug).
 //
 // I1. A slot once handed out has a constructed G at its top for ever; [0, used) of a class can be walked at any time
 //     (the dump does), because `used` is published after the G is built.
-// I2. Only committed memory is handed out; a G is never unmapped.
+// I2. Only committed memory is handed out; a slot is never unmapped.
+// I3. Committing a chunk needs no mapping beyond the class's first two: the tail of the reservation is one mapping of its
+//     own, and takes on the flags of the chunk before it as a whole, so that their border just moves. So goroutines can be
+//     started at the map-count limit.
 //
 // Not done: huge pages (a stack would become resident whole: MADV_NOHUGEPAGE), growing stacks (C++ has interior pointers).
 #pragma once
@@ -70,13 +75,15 @@ class StackArena {
     return g->stack_lo - kStackGuard + slot_bytes(g->stack_class);
   }
 
+  /// Ends the process with a report and status 2 if `g`, unguarded and off its stack, has run over it.
+  static void check_canary(const G* g) noexcept {
+    if (g->sp < static_cast<const void*>(g->stack_lo) || !canary_whole(g)) [[unlikely]] report_overrun(g);
+  }
+
   [[nodiscard]] StackStats stats() noexcept;
 
   /// See measure_stacks(). In core/stack_stats.cc.
   [[nodiscard]] StackMeasure measure() noexcept;
-
-  /// Dies with a message if the canary of an unguarded `g` is gone.
-  static void check_canary(const G* g) noexcept;
 
  private:
   struct Class {
@@ -85,19 +92,33 @@ class StackArena {
     std::size_t committed = 0;       // bytes; guarded by lock_
     GuardKind guard = GuardKind::kCanary;  // of the newest chunk; guarded by lock_
     std::atomic<std::size_t> used{0};      // slots with a G; written under lock_
-    GQueue free;                     // guarded by lock_
-    std::size_t by_guard[3] = {};    // slots, by GuardKind; guarded by lock_
+    // The rest is guarded by lock_.
+    GQueue free;
+    std::size_t by_guard[3] = {};    // slots, by GuardKind
   };
+
+  // What a chunk's guards came to, and why no better.
+  struct Guards {
+    GuardKind kind = GuardKind::kCanary;
+    int marker_errno = 0;   // 0: not tried, or done
+    int mapping_errno = 0;
+  };
+
+  [[nodiscard]] static bool canary_whole(const G* g) noexcept;
+  [[noreturn]] static void report_overrun(const G* g) noexcept;
 
   bool reserve(StackSize s) noexcept;
   bool commit_chunk(StackSize s) noexcept;
-  GuardKind install_guards(std::byte* chunk, std::size_t bytes, std::size_t slot) noexcept;
+  Guards install_guards(std::byte* chunk, std::size_t bytes, std::size_t slot) noexcept;
+  void warn_of_canaries(const Guards& guards) noexcept;
   G* make_g(StackSize s, std::size_t slot) noexcept;
   [[nodiscard]] HEDDLE_UNINSTRUMENTED G* g_of_slot(StackSize s, std::size_t slot) const noexcept;
 
   RawMutex lock_{LockRank::kStacks};
   Class classes_[kStackClasses];
-  std::size_t mapping_guards_ = 0;  // guarded by lock_
+  std::size_t mapping_guards_ = 0;         // guarded by lock_
+  bool mappings_met_limit_ = false;        // likewise
+  bool warned_of_canaries_ = false;        // likewise
 };
 
 /// The process's arena. Lives for ever: slots of one run() serve the next.

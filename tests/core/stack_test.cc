@@ -1,11 +1,16 @@
 // The stack arena: slots, classes, guards by every kind and what an overflow says, high-water marks.
 //
-// Tests that measure memory have arenas of their own, which share nothing with the process's but the system calls.
+// Tests that force a fallback have arenas of their own, which share nothing with the process's but the system calls; what
+// needs a scheduler runs in a death test's child.
 #include <heddle/core/internal/stack.h>
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <numeric>
@@ -17,6 +22,9 @@
 #include <heddle/core/stack_stats.h>
 #include <heddle/core/wait_group.h>
 
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#endif
 
 namespace heddle {
 namespace {
@@ -166,42 +174,252 @@ TEST(StackUse, stats_count_slots_and_guards) {
   }
 }
 
+// --- kernels without markers, and the map-count limit ---
+
+constinit std::atomic<int> mprotect_none{0};   // calls
+constinit std::atomic<int> none_allowed{0};    // of these, how many succeed
+
+StackSys kernel_without_markers() {
+  StackSys sys = kRealStackSys;
+  sys.madvise = [](void* at, std::size_t n, int advice) noexcept {
+    return advice == MADV_GUARD_INSTALL ? -EINVAL : kRealStackSys.madvise(at, n, advice);
+  };
+  return sys;
+}
+
+StackSys kernel_at_map_limit(int guards_left) {
+  StackSys sys = kernel_without_markers();
+  mprotect_none = 0;
+  none_allowed = guards_left;
+  sys.mprotect = [](void* at, std::size_t n, int prot) noexcept {
+    if (prot == PROT_NONE && ++mprotect_none > none_allowed) return -ENOMEM;
+    return kRealStackSys.mprotect(at, n, prot);
+  };
+  return sys;
+}
+
+TEST(StackGuards, without_markers_mappings_serve) {
+  const StackSys sys = kernel_without_markers();
+  ScopedStackSys scoped(sys);
+  StackArena arena;
+  ::testing::internal::CaptureStderr();
+  const std::vector<G*> gs = take_all(arena, StackSize::kDefault, 300);
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
+  EXPECT_EQ(arena.stats().classes[kDefaultClass].mappings, 300U);
+  for (const G* g : gs) EXPECT_TRUE(g->guarded);
+}
+
+TEST(StackGuards, mappings_keep_to_their_budget) {
+  const StackSys sys = kernel_without_markers();
+  ScopedStackSys scoped(sys);
+  StackArena arena;
+  ::testing::internal::CaptureStderr();
+  const std::vector<G*> gs = take_all(arena, StackSize::kSmall, 14'000);
+  const std::string said = ::testing::internal::GetCapturedStderr();
+  EXPECT_NE(said.find("mprotect: heddle's budget is used up"), said.npos) << said;
+  const StackClassStats stats = arena.stats().classes[0];
+  EXPECT_EQ(stats.mappings + stats.canaries, 14'000U);
+  EXPECT_LE(stats.mappings, 12'000U);
+  EXPECT_GE(stats.mappings, 10'000U);
+}
+
+// Whichever guard is the one that the limit refuses: the chunk gets canaries, and so do all after it, untried.
+TEST(StackGuards, at_the_map_count_limit_canaries_serve_and_it_is_said_once) {
+  for (const int left : {0, 1, 100, 256, 300}) {
+    const StackSys sys = kernel_at_map_limit(left);
+    ScopedStackSys scoped(sys);
+    StackArena arena;
+    ::testing::internal::CaptureStderr();
+    const std::vector<G*> gs = take_all(arena, StackSize::kDefault, 800);
+    const std::vector<G*> more = take_all(arena, StackSize::kLarge, 10);
+    const std::string said = ::testing::internal::GetCapturedStderr();
+    EXPECT_EQ(said,
+              "heddle: no guard pages for further stacks (MADV_GUARD_INSTALL: EINVAL; mprotect: ENOMEM; see "
+              "vm.max_map_count): an overflow is found when its goroutine next parks\n");
+    EXPECT_EQ(mprotect_none, left + 1) << "tried again after the limit was met";
+    const std::size_t mappings = left >= 256 ? 256 : 0;  // whole chunks
+    EXPECT_EQ(arena.stats().classes[kDefaultClass].mappings, mappings);
+    EXPECT_EQ(arena.stats().classes[kDefaultClass].canaries, 800 - mappings);
+    for (std::size_t i = 0; i < gs.size(); i += 50) {  // all of a stack works
+      std::memset(gs[i]->stack_lo + 64, 1, static_cast<std::size_t>(gs[i]->stack_hi - gs[i]->stack_lo) - 64);
+    }
+  }
+}
+
+TEST(StackGuards, a_chunk_that_cannot_be_committed_is_an_answer_not_a_crash) {
+  StackArena arena;
+  {
+    StackSys sys = kRealStackSys;
+    sys.mprotect = [](void*, std::size_t, int) noexcept { return -ENOMEM; };
+    ScopedStackSys scoped(sys);
+    GQueue got;
+    EXPECT_EQ(arena.take(StackSize::kDefault, 10, got), 0);
+  }
+  EXPECT_EQ(take_all(arena, StackSize::kDefault, 10).size(), 10U) << "memory came back";
+}
+
+constinit std::atomic<int> refused{0};
+
+TEST(StackGuards, a_small_address_space_gets_a_small_reservation) {
+  StackSys sys = kRealStackSys;
+  sys.mmap = [](std::size_t n) noexcept {
+    if (n <= std::size_t{256} << 20) return kRealStackSys.mmap(n);
+    ++refused;
+    return MAP_FAILED;
+  };
+  ScopedStackSys scoped(sys);
+  StackArena arena;
+  GQueue got;
+  EXPECT_EQ(arena.take(StackSize::kLarge, 1000, got), 128);
+  EXPECT_GT(refused, 0);
+  sys.mmap = [](std::size_t) noexcept { return MAP_FAILED; };
+  StackArena none;
+  EXPECT_EQ(none.take(StackSize::kLarge, 1, got), 0);
+}
+
 #if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
-void overflow(const char* guard) {
-  if (guard != nullptr) setenv("HEDDLE_STACK_GUARD", guard, 1);
+// The real limit: the process takes every mapping that it may have, then starts goroutines. Chunks after the first need no
+// further mapping (I4), guards of the mapping kind do.
+void start_at_the_limit(const char* guard) {
+  setenv("HEDDLE_STACK_GUARD", guard, 1);
+  StackArena arena;
+  GQueue first;
+  if (arena.take(StackSize::kDefault, 1, first) != 1) std::exit(3);
+  constexpr std::size_t kMany = 200'000;
+  auto* base = static_cast<std::byte*>(mmap(nullptr, kMany * kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  if (base == MAP_FAILED) std::exit(4);
+  std::size_t i = 0;
+  while (i < kMany && mprotect(base + i * kPage, kPage, PROT_READ) == 0) i += 2;
+  if (i >= kMany) std::exit(77);  // a larger limit than usual
+  GQueue more;
+  const int got = arena.take(StackSize::kDefault, 1000, more);
+  munmap(base, kMany * kPage);
+  const StackClassStats stats = arena.stats().classes[kDefaultClass];
+  std::fprintf(stderr, "got %d, %zu guarded\n", got, stats.markers + stats.mappings);
+  std::exit(0);
+}
+
+TEST(StackGuardsDeathTest, goroutines_can_be_started_at_the_real_map_count_limit) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  FILE* limit = std::fopen("/proc/sys/vm/max_map_count", "re");
+  long count = 0;
+  ASSERT_TRUE(limit != nullptr && std::fscanf(limit, "%ld", &count) == 1);
+  std::fclose(limit);
+  if (count > 90'000) GTEST_SKIP() << "vm.max_map_count is " << count << ": the test would take too long";
+  EXPECT_EXIT(start_at_the_limit(""), ::testing::ExitedWithCode(0), "got 1000, ");
+  EXPECT_EXIT(start_at_the_limit("mapping"), ::testing::ExitedWithCode(0),
+              "no guard pages for further stacks .MADV_GUARD_INSTALL: not tried; mprotect: ENOMEM.*\ngot 1000, 256 guarded");
+}
+
+// --- what an overflow says ---
+
+void overflow() {
   heddle::run([] {
     go({.name = "diver", .stack = StackSize::kSmall}, [] { dive(100'000); });
     for (;;) gosched();
   });
 }
 
-TEST(StackOverflowDeathTest, names_the_goroutine_and_its_size) {
+const char* const kOverflowReport =
+    "goroutine [0-9]+ \"diver\" overflowed its stack of 64 KiB\nfatal error: stack overflow\n"
+    ".*created by goroutine 1 at .*stack_test.cc:[0-9]+";
+
+[[nodiscard]] bool kernel_has_markers() {
+  void* page = mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const bool has = madvise(page, kPage, MADV_GUARD_INSTALL) == 0;
+  munmap(page, kPage);
+  return has;
+}
+
+TEST(StackOverflowDeathTest, markers_stop_it_at_once) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
-  EXPECT_EXIT(overflow(nullptr), ::testing::ExitedWithCode(2), "goroutine [0-9]+ \"diver\" overflowed its stack of 64 KiB");
+  if (!kernel_has_markers()) GTEST_SKIP() << "madvise(MADV_GUARD_INSTALL) fails: Linux before 6.13";
+  EXPECT_EXIT(
+      {
+        setenv("HEDDLE_STACK_GUARD", "marker", 1);
+        overflow();
+      },
+      ::testing::ExitedWithCode(2), kOverflowReport);
 }
 
 TEST(StackOverflowDeathTest, mapping_guards_serve_where_markers_are_missing) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
-  EXPECT_EXIT(overflow("mapping"), ::testing::ExitedWithCode(2), "created by goroutine 1 at .*stack_test.cc");
+  EXPECT_EXIT(
+      {
+        const StackSys sys = kernel_without_markers();
+        ScopedStackSys scoped(sys);
+        overflow();
+      },
+      ::testing::ExitedWithCode(2), kOverflowReport);
 }
 
-TEST(StackOverflowDeathTest, a_canary_speaks_up_at_the_next_park) {
+// 52 KiB of one frame: through the canary, and not yet through the 16 KiB where a guard would be.
+[[gnu::noinline]] void run_over() {
+  volatile char frame[52 * kKiB];
+  for (std::size_t i = 0; i < sizeof frame; ++i) frame[i] = 1;
+}
+
+TEST(StackOverflowDeathTest, at_the_map_count_limit_the_canary_finds_it_at_the_next_park) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
-  EXPECT_DEATH(
+  EXPECT_EXIT(
+      {
+        const StackSys sys = kernel_at_map_limit(0);
+        ScopedStackSys scoped(sys);
+        heddle::run([] {
+          go({.name = "diver", .stack = StackSize::kSmall}, [] {
+            run_over();
+            gosched();
+          });
+          for (;;) gosched();
+        });
+      },
+      ::testing::ExitedWithCode(2), kOverflowReport);
+}
+
+TEST(StackOverflowDeathTest, the_canary_finds_a_park_below_it) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(
       {
         setenv("HEDDLE_STACK_GUARD", "canary", 1);
         heddle::run([] {
-          go({.name = "writer", .stack = StackSize::kSmall}, [] {
-            G* g = current_g();
-            *reinterpret_cast<volatile std::uint64_t*>(g->stack_lo) = 1;  // what an overflow would hit first
+          go({.name = "diver", .stack = StackSize::kSmall}, [] {
+            volatile char hole[52 * kKiB];  // jumps over the canary and touches next to nothing
+            hole[0] = 1;
             gosched();
+            hole[1] = hole[0];
           });
-          for (int i = 0; i < 10; ++i) gosched();
+          for (;;) gosched();
         });
       },
-      "stack overflow: goroutine [0-9]+, created at .*stack_test.cc:[0-9]+, ran over its 64 KiB stack");
+      ::testing::ExitedWithCode(2), kOverflowReport);
 }
 #endif
+
+// Also under the sanitizers: this overflow is a single word.
+void break_canary(bool park) {
+  setenv("HEDDLE_STACK_GUARD", "canary", 1);
+  heddle::run([park] {
+    go({.name = "writer", .stack = StackSize::kSmall}, [park] {
+      *reinterpret_cast<volatile std::uint64_t*>(current_g()->stack_lo + 56) = 1;
+      if (park) sleep(std::chrono::hours(1));
+    });
+    for (;;) gosched();
+  });
+}
+
+const char* const kCanaryReport =
+    "goroutine [0-9]+ \"writer\" overflowed its stack of 64 KiB\nfatal error: stack overflow\n\n"
+    "It has no guard page, .*\ncreated by goroutine 1 at .*stack_test.cc:[0-9]+\n";
+
+TEST(StackOverflowDeathTest, a_canary_speaks_up_at_the_next_park) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(break_canary(true), ::testing::ExitedWithCode(2), kCanaryReport);
+}
+
+TEST(StackOverflowDeathTest, a_canary_speaks_up_at_the_end) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(break_canary(false), ::testing::ExitedWithCode(2), kCanaryReport);
+}
 
 }  // namespace
 }  // namespace heddle
