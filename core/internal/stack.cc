@@ -98,7 +98,7 @@ int StackArena::take(StackSize s, int want, GQueue& out) noexcept {
   Class& c = classes_[static_cast<int>(s)];
   int got = 0;
   while (got < want) {
-    G* g = c.free.pop_front();
+    G* g = pop_free(c);
     if (g == nullptr) {
       // relaxed: written under lock_, which we hold.
       const std::size_t slot = c.used.load(std::memory_order_relaxed);
@@ -117,9 +117,70 @@ void StackArena::give(StackSize s, GQueue& gs) noexcept {
   LockGuard guard(lock_);
   // In front: what came back last is the warmest.
   Class& c = classes_[static_cast<int>(s)];
-  gs.append(c.free);
-  c.free = gs;
+  gs.append(c.warm);
+  c.warm = gs;
   gs = GQueue();
+  // relaxed, all of due_: a hint. The lists themselves are read under lock_, and sysmon comes again.
+  if (due_.load(std::memory_order_relaxed) == kNever) due_.store(0, std::memory_order_relaxed);
+}
+
+G* StackArena::pop_free(Class& c) noexcept {
+  for (GQueue* q : {&c.warm, &c.cooling, &c.stale, &c.cold}) {
+    if (G* g = q->pop_front(); g != nullptr) return g;
+  }
+  return nullptr;
+}
+
+std::int64_t StackArena::release_cold(std::int64_t now) noexcept {
+  const std::int64_t due = due_.load(std::memory_order_relaxed);
+  if (now < due) return due;
+  GQueue batch[kStackClasses];
+  {
+    LockGuard guard(lock_);
+    const bool epoch = now >= next_epoch_;
+    if (epoch) next_epoch_ = now + kEpoch;
+    int room = kReleaseBatch;
+    for (int i = 0; i < kStackClasses; ++i) {
+      Class& c = classes_[i];
+      if (epoch) {
+        c.stale.append(c.cooling);
+        c.cooling = c.warm;
+        c.warm = GQueue();
+      }
+      for (; room > 0 && !c.stale.empty(); --room) batch[i].push_back(c.stale.pop_front());
+      c.releasing += batch[i].size();
+    }
+  }
+  // Without the lock: the kernel may take its time, and these are on no list (I3).
+  std::uint64_t released[kStackClasses] = {};
+  for (int i = 0; i < kStackClasses; ++i) {
+    GQueue done;
+    while (G* g = batch[i].pop_front()) {
+      if (release(g)) ++released[i];
+      done.push_back(g);
+    }
+    batch[i] = done;
+  }
+  LockGuard guard(lock_);
+  std::int64_t next = kNever;
+  for (int i = 0; i < kStackClasses; ++i) {
+    Class& c = classes_[i];
+    c.releasing -= batch[i].size();
+    c.released += released[i];
+    c.cold.append(batch[i]);
+    if (!c.warm.empty() || !c.cooling.empty()) next = std::min(next, next_epoch_);
+    if (!c.stale.empty()) next = now;
+  }
+  due_.store(next, std::memory_order_relaxed);
+  return next;
+}
+
+// False if the kernel keeps the memory: EINVAL where it is locked (mlockall).
+bool StackArena::release(const G* g) noexcept {
+  const std::size_t page = page_bytes();
+  std::byte* lo = g->stack_lo + (g->guarded ? 0 : page);
+  std::byte* hi = top_of(g) - std::max(kKeepBytes, page);
+  return lo < hi && stack_sys().madvise(lo, static_cast<std::size_t>(hi - lo), MADV_DONTNEED) == 0;
 }
 
 StackStats StackArena::stats() noexcept {
@@ -132,7 +193,9 @@ StackStats StackArena::stats() noexcept {
         .size = s,
         .slot_bytes = slot_bytes(s),
         .slots = c.used.load(std::memory_order_relaxed),  // relaxed: written under lock_, which we hold
-        .free = c.free.size(),
+        .free = c.warm.size() + c.cooling.size() + c.stale.size() + c.cold.size() + c.releasing,
+        .cold = c.cold.size(),
+        .released = c.released,
         .markers = c.by_guard[static_cast<int>(GuardKind::kMarker)],
         .mappings = c.by_guard[static_cast<int>(GuardKind::kMapping)],
         .canaries = c.by_guard[static_cast<int>(GuardKind::kCanary)],
@@ -164,6 +227,14 @@ G* StackArena::find(const void* address, bool* in_guard) noexcept {
     return g_of_slot(s, offset / slot_bytes(s));
   }
   return nullptr;
+}
+
+void StackArena::unmap_for_test() noexcept {
+  for (Class& c : classes_) {
+    if (c.base != nullptr) ::munmap(c.base, c.reserved);
+    c.base = nullptr;
+    c.used.store(0, std::memory_order_relaxed);  // relaxed: nobody else knows this arena
+  }
 }
 
 bool StackArena::canary_whole(const G* g) noexcept {
@@ -201,7 +272,7 @@ bool StackArena::reserve(StackSize s) noexcept {
     void* got = stack_sys().mmap(bytes + kChunk);
     if (got == MAP_FAILED) continue;
     // Chunk alignment keeps the page tables of neighbouring slots together. What sticks out at either end goes, so that
-    // the tail is one mapping (I3).
+    // the tail is one mapping (I4).
     auto* raw = static_cast<std::byte*>(got);
     const auto address = reinterpret_cast<std::uintptr_t>(got);
     const std::size_t head = (kChunk - address % kChunk) % kChunk;
@@ -224,7 +295,7 @@ bool StackArena::commit_chunk(StackSize s) noexcept {
   if (c.committed + kChunk > c.reserved) return false;
   std::byte* chunk = c.base + c.committed;
   const std::size_t tail = c.reserved - c.committed;
-  // In this order no mapping is split (I3): the chunk alone would be, if it were first made to differ from the tail.
+  // In this order no mapping is split (I4): the chunk alone would be, if it were first made to differ from the tail.
   stack_sys().madvise(chunk, tail, MADV_DODUMP);
   const bool ok = stack_sys().mprotect(chunk, kChunk, PROT_READ | PROT_WRITE) == 0;
   if (ok) c.committed += kChunk;

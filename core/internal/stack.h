@@ -13,20 +13,31 @@
 //                standard error, and in stack_stats()
 // HEDDLE_STACK_GUARD=marker|mapping|canary forces one (tests, and kernels with a bug).
 //
+// The global free list, per class. An epoch is 2 s; what was not taken during a whole one is cold, and its memory below the
+// top 8 KiB goes back to the system:
+//
+//     give --> warm --epoch--> cooling --epoch--> stale --release_cold--> cold          take: from the left; new slots last
+//
+// No slot needs a time stamp for that: takers and givers work at the warm end, so what they do not need sinks.
+//
 // I1. A slot once handed out has a constructed G at its top for ever; [0, used) of a class can be walked at any time
 //     (the dump does), because `used` is published after the G is built.
 // I2. Only committed memory is handed out; a slot is never unmapped.
-// I3. Committing a chunk needs no mapping beyond the class's first two: the tail of the reservation is one mapping of its
+// I3. Memory is released only of a slot that release_cold() has taken off the lists, so nobody can be handed it meanwhile;
+//     and of it neither the top 8 KiB (the G, and what the next goroutine touches first) nor the canary's page.
+// I4. Committing a chunk needs no mapping beyond the class's first two: the tail of the reservation is one mapping of its
 //     own, and takes on the flags of the chunk before it as a whole, so that their border just moves. So goroutines can be
 //     started at the map-count limit.
 //
-// Not done: huge pages (a stack would become resident whole: MADV_NOHUGEPAGE), growing stacks (C++ has interior pointers).
+// Not done: huge pages (a stack would become resident whole: MADV_NOHUGEPAGE), growing stacks (C++ has interior pointers),
+// MADV_FREE (cheaper, but the process looks as large as before until the system is short of memory).
 #pragma once
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 
+#include <heddle/core/clock.h>
 #include <heddle/core/internal/g.h>
 #include <heddle/core/internal/sanitizer.h>
 #include <heddle/core/lock.h>
@@ -80,10 +91,24 @@ class StackArena {
     if (g->sp < static_cast<const void*>(g->stack_lo) || !canary_whole(g)) [[unlikely]] report_overrun(g);
   }
 
+  static constexpr std::int64_t kEpoch = 2'000'000'000;  // ns
+  static constexpr int kReleaseBatch = 64;                // stacks per call of release_cold
+  static constexpr std::size_t kKeepBytes = std::size_t{8} << 10;
+
+  /// Gives back the memory of free stacks that nobody took for an epoch, kReleaseBatch of them at most: 1 us for one
+  /// that was hardly used, 12 us for 200 KiB. One load if it is not due. sysmon calls it each round.
+  ///
+  /// Returns when to call again: `now` if more is to do, kNever if all is cold (until something is given back).
+  /// Threads: any.
+  std::int64_t release_cold(std::int64_t now) noexcept;
+
   [[nodiscard]] StackStats stats() noexcept;
 
   /// See measure_stacks(). In core/stack_stats.cc.
   [[nodiscard]] StackMeasure measure() noexcept;
+
+  /// Ends an arena of a test's own, with all its Gs. The process's lives for ever.
+  void unmap_for_test() noexcept;
 
  private:
   struct Class {
@@ -93,7 +118,12 @@ class StackArena {
     GuardKind guard = GuardKind::kCanary;  // of the newest chunk; guarded by lock_
     std::atomic<std::size_t> used{0};      // slots with a G; written under lock_
     // The rest is guarded by lock_.
-    GQueue free;
+    GQueue warm;
+    GQueue cooling;
+    GQueue stale;
+    GQueue cold;
+    std::size_t releasing = 0;       // off the lists, in the hands of release_cold (I3)
+    std::uint64_t released = 0;
     std::size_t by_guard[3] = {};    // slots, by GuardKind
   };
 
@@ -113,12 +143,16 @@ class StackArena {
   void warn_of_canaries(const Guards& guards) noexcept;
   G* make_g(StackSize s, std::size_t slot) noexcept;
   [[nodiscard]] HEDDLE_UNINSTRUMENTED G* g_of_slot(StackSize s, std::size_t slot) const noexcept;
+  [[nodiscard]] static G* pop_free(Class& c) noexcept;
+  static bool release(const G* g) noexcept;
 
   RawMutex lock_{LockRank::kStacks};
   Class classes_[kStackClasses];
   std::size_t mapping_guards_ = 0;         // guarded by lock_
   bool mappings_met_limit_ = false;        // likewise
   bool warned_of_canaries_ = false;        // likewise
+  std::int64_t next_epoch_ = 0;            // likewise; ns
+  std::atomic<std::int64_t> due_{kNever};  // when release_cold has something to do; written under lock_
 };
 
 /// The process's arena. Lives for ever: slots of one run() serve the next.

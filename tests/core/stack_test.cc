@@ -1,4 +1,4 @@
-// The stack arena: slots, classes, guards by every kind and what an overflow says, high-water marks.
+// The stack arena: slots, classes, guards by every kind and what an overflow says, high-water marks, release of cold memory.
 //
 // Tests that force a fallback have arenas of their own, which share nothing with the process's but the system calls; what
 // needs a scheduler runs in a death test's child.
@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
@@ -15,8 +16,10 @@
 #include <cstring>
 #include <numeric>
 #include <set>
+#include <thread>
 #include <vector>
 
+#include <heddle/core/clock.h>
 #include <heddle/core/internal/stack_sys.h>
 #include <heddle/core/run.h>
 #include <heddle/core/stack_stats.h>
@@ -28,6 +31,10 @@
 
 namespace heddle {
 namespace {
+
+constexpr std::size_t kPage = 4096;
+constexpr std::size_t kKiB = 1024;
+constexpr int kDefaultClass = static_cast<int>(StackSize::kDefault);
 
 [[gnu::noinline]] int dive(int depth) {
   volatile char page[2048];
@@ -73,10 +80,10 @@ TEST(StackArena, deep_frames_fit_their_class) {
   });
 }
 
-
-constexpr std::size_t kPage = 4096;
-constexpr std::size_t kKiB = 1024;
-constexpr int kDefaultClass = static_cast<int>(StackSize::kDefault);
+class OwnArena : public StackArena {
+ public:
+  ~OwnArena() { unmap_for_test(); }
+};
 
 std::vector<G*> take_all(StackArena& arena, StackSize s, int n) {
   GQueue got;
@@ -86,15 +93,31 @@ std::vector<G*> take_all(StackArena& arena, StackSize s, int n) {
   return gs;
 }
 
+void give_all(StackArena& arena, const std::vector<G*>& gs) {
+  for (G* g : gs) {
+    GQueue one;
+    one.push_back(g);
+    arena.give(g->stack_class, one);
+  }
+}
+
 // As a goroutine would that goes `bytes` deep.
 void soil(const G* g, std::size_t bytes, int pattern = 0x5a) {
   std::memset(StackArena::top_of(g) - bytes, pattern, bytes - 4 * kKiB);
 }
 
+bool soiled(const G* g, std::size_t bytes, int pattern) {
+  const std::byte* at = StackArena::top_of(g) - bytes;
+  for (std::size_t i = 0; i < bytes - 4 * kKiB; ++i) {
+    if (at[i] != static_cast<std::byte>(pattern)) return false;
+  }
+  return true;
+}
+
 // --- measuring ---
 
 TEST(StackUse, measure_tells_resident_memory_and_depth_of_each_class) {
-  StackArena arena;
+  OwnArena arena;
   const std::vector<G*> gs = take_all(arena, StackSize::kDefault, 10);
   for (int i = 0; i < 3; ++i) soil(gs[static_cast<std::size_t>(i)], 100 * kKiB);
   soil(gs[3], 12 * kKiB);
@@ -118,7 +141,7 @@ TEST(StackUse, measure_tells_resident_memory_and_depth_of_each_class) {
 }
 
 TEST(StackUse, a_whole_stack_fits_the_histogram) {
-  StackArena arena;
+  OwnArena arena;
   const std::vector<G*> gs = take_all(arena, StackSize::kLarge, 1);
   soil(gs[0], static_cast<std::size_t>(StackArena::top_of(gs[0]) - gs[0]->stack_lo));
   const StackUse use = arena.measure().classes[static_cast<int>(StackSize::kLarge)].free;
@@ -127,7 +150,7 @@ TEST(StackUse, a_whole_stack_fits_the_histogram) {
 }
 
 TEST(StackUse, a_kernel_that_does_not_tell_counts_as_nothing_touched) {
-  StackArena arena;
+  OwnArena arena;
   const std::vector<G*> gs = take_all(arena, StackSize::kDefault, 2);
   StackSys sys = kRealStackSys;
   sys.mincore = [](void*, std::size_t, unsigned char*) noexcept { return -EAGAIN; };
@@ -174,6 +197,204 @@ TEST(StackUse, stats_count_slots_and_guards) {
   }
 }
 
+// --- release of cold memory ---
+
+std::int64_t release_all(StackArena& arena, std::int64_t now) {
+  std::int64_t next = now;
+  while (next <= now) next = arena.release_cold(now);
+  return next;
+}
+
+class ColdStacks : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override { setenv("HEDDLE_STACK_GUARD", GetParam(), 1); }
+  void TearDown() override { unsetenv("HEDDLE_STACK_GUARD"); }
+};
+
+TEST_P(ColdStacks, are_cut_to_8_KiB_and_serve_again) {
+  OwnArena arena;
+  constexpr int kStacks = 300;  // more than a batch, more than a chunk
+  const std::vector<G*> gs = take_all(arena, StackSize::kDefault, kStacks);
+  const bool guarded = gs[0]->guarded;
+  for (const G* g : gs) soil(g, 64 * kKiB);
+  give_all(arena, gs);
+  const std::int64_t t0 = 1'000'000'000;
+  EXPECT_EQ(release_all(arena, t0), t0 + StackArena::kEpoch);
+  EXPECT_EQ(release_all(arena, t0 + StackArena::kEpoch - 1), t0 + StackArena::kEpoch);
+  EXPECT_EQ(arena.measure().classes[kDefaultClass].free.resident_bytes / kStacks, 64 * kKiB + (guarded ? 0 : kPage));
+
+  EXPECT_EQ(release_all(arena, t0 + StackArena::kEpoch), kNever);
+  const StackClassStats stats = arena.stats().classes[kDefaultClass];
+  EXPECT_EQ(stats.free, static_cast<std::size_t>(kStacks));
+  EXPECT_EQ(stats.cold, static_cast<std::size_t>(kStacks));
+  EXPECT_EQ(stats.released, static_cast<std::uint64_t>(kStacks));
+  const StackUse use = arena.measure().classes[kDefaultClass].free;
+  EXPECT_EQ(use.max_high_water, 8 * kKiB);
+  EXPECT_EQ(use.resident_bytes / kStacks, 8 * kKiB + (guarded ? 0 : kPage));
+
+  const std::vector<G*> again = take_all(arena, StackSize::kDefault, kStacks);
+  EXPECT_EQ(std::set<G*>(gs.begin(), gs.end()), std::set<G*>(again.begin(), again.end()));
+  for (G* g : again) {
+    EXPECT_EQ(g->stack_class, StackSize::kDefault);
+    EXPECT_EQ(g->stack_hi, reinterpret_cast<std::byte*>(g));
+    soil(g, 64 * kKiB, 0x11);
+    EXPECT_TRUE(soiled(g, 64 * kKiB, 0x11));
+    g->sp = g->stack_hi;
+    if (!guarded) StackArena::check_canary(g);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(EachGuard, ColdStacks, ::testing::Values("", "mapping", "canary"),
+                         [](const auto& param) { return *param.param == '\0' ? std::string("any") : param.param; });
+
+TEST(StackRelease, touches_only_what_nobody_took_for_an_epoch) {
+  OwnArena arena;
+  std::vector<G*> gs = take_all(arena, StackSize::kDefault, 20);
+  for (std::size_t i = 0; i < gs.size(); ++i) soil(gs[i], 64 * kKiB, static_cast<int>(i));
+  const std::vector<G*> given(gs.begin() + 10, gs.end());
+  give_all(arena, given);
+  std::int64_t now = 1;
+  static_cast<void>(arena.release_cold(now));
+  // Half of them is taken again, and given back, in every epoch: those sit above the others and stay warm.
+  for (int epoch = 0; epoch < 4; ++epoch) {
+    const std::vector<G*> busy = take_all(arena, StackSize::kDefault, 5);
+    now += StackArena::kEpoch;
+    release_all(arena, now);
+    for (const G* g : busy) {
+      EXPECT_TRUE(soiled(g, 64 * kKiB, static_cast<int>(std::find(gs.begin(), gs.end(), g) - gs.begin())));
+    }
+    give_all(arena, busy);
+  }
+  EXPECT_EQ(arena.stats().classes[kDefaultClass].cold, 5U);
+  EXPECT_EQ(arena.stats().classes[kDefaultClass].released, 5U);
+  for (std::size_t i = 0; i < 10; ++i) EXPECT_TRUE(soiled(gs[i], 64 * kKiB, static_cast<int>(i))) << "in use all the time";
+}
+
+constinit std::atomic<int> advised{0};
+
+TEST(StackRelease, is_cheap_when_idle_and_bounded_when_busy) {
+  OwnArena arena;
+  StackSys sys = kRealStackSys;
+  sys.madvise = [](void* at, std::size_t n, int advice) noexcept {
+    if (advice == MADV_DONTNEED) ++advised;
+    return kRealStackSys.madvise(at, n, advice);
+  };
+  ScopedStackSys scoped(sys);
+  advised = 0;
+  EXPECT_EQ(arena.release_cold(0), kNever) << "nothing was ever given";
+  const std::vector<G*> small = take_all(arena, StackSize::kSmall, 500);
+  const std::vector<G*> large = take_all(arena, StackSize::kLarge, 100);
+  EXPECT_EQ(arena.release_cold(5), kNever);
+  give_all(arena, small);
+  give_all(arena, large);
+  EXPECT_EQ(arena.release_cold(10), 10 + StackArena::kEpoch);
+  EXPECT_EQ(advised, 0);
+  const std::int64_t now = 10 + StackArena::kEpoch;
+  int calls = 0;
+  for (std::int64_t next = now; next == now; ++calls) {
+    const int before = advised;
+    next = arena.release_cold(now);
+    EXPECT_LE(advised - before, StackArena::kReleaseBatch);
+  }
+  EXPECT_EQ(advised, 600);
+  EXPECT_EQ(calls, (600 + StackArena::kReleaseBatch - 1) / StackArena::kReleaseBatch);
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(arena.release_cold(now + i * StackArena::kEpoch), kNever);
+  EXPECT_EQ(advised, 600) << "cold ones are left alone";
+}
+
+TEST(StackRelease, a_kernel_that_refuses_costs_memory_only) {
+  OwnArena arena;
+  const std::vector<G*> gs = take_all(arena, StackSize::kDefault, 10);
+  for (const G* g : gs) soil(g, 64 * kKiB);
+  give_all(arena, gs);
+  StackSys sys = kRealStackSys;
+  sys.madvise = [](void*, std::size_t, int) noexcept { return -EINVAL; };
+  ScopedStackSys scoped(sys);
+  release_all(arena, 1);
+  EXPECT_EQ(release_all(arena, 1 + StackArena::kEpoch), kNever);
+  EXPECT_EQ(arena.stats().classes[kDefaultClass].released, 0U);
+  EXPECT_EQ(arena.stats().classes[kDefaultClass].free, 10U);
+}
+
+// Takers write patterns all over their stacks and look whether they stay, while memory is released as fast as can be.
+TEST(StackRelease, never_touches_a_stack_that_is_taken_meanwhile) {
+  OwnArena arena;
+  std::atomic<bool> stop{false};
+  std::atomic<int> torn{0};
+  std::thread sysmon([&] {
+    for (std::int64_t now = 1; !stop.load(); now += StackArena::kEpoch) {
+      release_all(arena, now);
+      std::this_thread::yield();
+    }
+  });
+  const auto user = [&](int seed) {
+    for (int round = 0; round < 300; ++round) {
+      const int n = 1 + (round * 7 + seed) % 40;
+      GQueue got;
+      if (arena.take(StackSize::kSmall, n, got) != n) torn += 1000;
+      GQueue back;
+      while (G* g = got.pop_front()) {
+        soil(g, 40 * kKiB, seed);
+        back.push_back(g);
+      }
+      GQueue done;
+      while (G* g = back.pop_front()) {
+        if (!soiled(g, 40 * kKiB, seed)) ++torn;
+        done.push_back(g);
+      }
+      arena.give(StackSize::kSmall, done);
+    }
+  };
+  std::thread a(user, 1);
+  std::thread b(user, 2);
+  a.join();
+  b.join();
+  stop = true;
+  sysmon.join();
+  EXPECT_EQ(torn, 0);
+  const StackClassStats stats = arena.stats().classes[0];
+  EXPECT_EQ(stats.free, stats.slots) << "none was lost";
+}
+
+TEST(StackRelease, goroutines_come_and_go_meanwhile) {
+  constexpr int kAlive = 3000;
+  constexpr int kProcs = 4;
+  const auto main = [] {
+    const auto burst = [] {
+      WaitGroup gate;  // all of them are alive at once
+      WaitGroup ended;
+      gate.add(1);
+      ended.add(kAlive);
+      for (int i = 0; i < kAlive; ++i) {
+        go([&gate, &ended, i] {
+          gate.wait();
+          dive(i % 64);
+          gosched();
+          ended.done();
+        });
+      }
+      gate.done();
+      ended.wait();
+    };
+    burst();
+    static std::int64_t now = 0;  // ahead of what sysmon, or an earlier round of this test, has told the arena
+    now = std::max(now, nanotime()) + 10 * StackArena::kEpoch;
+    const std::uint64_t before = stack_stats().classes[kDefaultClass].released;
+    for (int i = 0; i < 3; ++i) {
+      release_all(stack_arena(), now += StackArena::kEpoch);
+      burst();
+    }
+    release_all(stack_arena(), now += StackArena::kEpoch);
+    release_all(stack_arena(), now += StackArena::kEpoch);
+    const StackClassStats stats = stack_stats().classes[kDefaultClass];
+    constexpr int kKeptByPs = kProcs * 300;  // spawn.cc keeps 256, and takes 16 at once
+    EXPECT_GE(stats.released - before, static_cast<std::uint64_t>(kAlive - kKeptByPs));
+    EXPECT_GE(stats.cold, static_cast<std::size_t>(kAlive - kKeptByPs));
+    burst();
+  };
+  heddle::run(main, {.procs = kProcs});
+}
+
 // --- kernels without markers, and the map-count limit ---
 
 constinit std::atomic<int> mprotect_none{0};   // calls
@@ -201,7 +422,7 @@ StackSys kernel_at_map_limit(int guards_left) {
 TEST(StackGuards, without_markers_mappings_serve) {
   const StackSys sys = kernel_without_markers();
   ScopedStackSys scoped(sys);
-  StackArena arena;
+  OwnArena arena;
   ::testing::internal::CaptureStderr();
   const std::vector<G*> gs = take_all(arena, StackSize::kDefault, 300);
   EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
@@ -212,7 +433,7 @@ TEST(StackGuards, without_markers_mappings_serve) {
 TEST(StackGuards, mappings_keep_to_their_budget) {
   const StackSys sys = kernel_without_markers();
   ScopedStackSys scoped(sys);
-  StackArena arena;
+  OwnArena arena;
   ::testing::internal::CaptureStderr();
   const std::vector<G*> gs = take_all(arena, StackSize::kSmall, 14'000);
   const std::string said = ::testing::internal::GetCapturedStderr();
@@ -228,7 +449,7 @@ TEST(StackGuards, at_the_map_count_limit_canaries_serve_and_it_is_said_once) {
   for (const int left : {0, 1, 100, 256, 300}) {
     const StackSys sys = kernel_at_map_limit(left);
     ScopedStackSys scoped(sys);
-    StackArena arena;
+    OwnArena arena;
     ::testing::internal::CaptureStderr();
     const std::vector<G*> gs = take_all(arena, StackSize::kDefault, 800);
     const std::vector<G*> more = take_all(arena, StackSize::kLarge, 10);
@@ -247,7 +468,7 @@ TEST(StackGuards, at_the_map_count_limit_canaries_serve_and_it_is_said_once) {
 }
 
 TEST(StackGuards, a_chunk_that_cannot_be_committed_is_an_answer_not_a_crash) {
-  StackArena arena;
+  OwnArena arena;
   {
     StackSys sys = kRealStackSys;
     sys.mprotect = [](void*, std::size_t, int) noexcept { return -ENOMEM; };
@@ -268,12 +489,12 @@ TEST(StackGuards, a_small_address_space_gets_a_small_reservation) {
     return MAP_FAILED;
   };
   ScopedStackSys scoped(sys);
-  StackArena arena;
+  OwnArena arena;
   GQueue got;
   EXPECT_EQ(arena.take(StackSize::kLarge, 1000, got), 128);
   EXPECT_GT(refused, 0);
   sys.mmap = [](std::size_t) noexcept { return MAP_FAILED; };
-  StackArena none;
+  OwnArena none;
   EXPECT_EQ(none.take(StackSize::kLarge, 1, got), 0);
 }
 
@@ -282,7 +503,7 @@ TEST(StackGuards, a_small_address_space_gets_a_small_reservation) {
 // further mapping (I4), guards of the mapping kind do.
 void start_at_the_limit(const char* guard) {
   setenv("HEDDLE_STACK_GUARD", guard, 1);
-  StackArena arena;
+  OwnArena arena;
   GQueue first;
   if (arena.take(StackSize::kDefault, 1, first) != 1) std::exit(3);
   constexpr std::size_t kMany = 200'000;
