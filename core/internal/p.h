@@ -39,7 +39,7 @@ struct alignas(128) P {
   std::uint32_t tick = 0;            // one per G run; every 61st looks at the global queue first
   std::uint32_t next_streak = 0;     // Gs taken from runnext in a row: they share one turn
   std::uint64_t last_poll = 0;       // coarse ticks of the last reap
-  std::uint64_t last_hog = 0;        // coarse ticks when it last let a preempted G go on
+  std::uint64_t last_hog = 0;        // coarse ticks when a long runner last had it
   std::uint64_t rng = 0;
   bool at_home = true;               // what the poller was last told: home is the holder
   std::uint64_t next_id = 0;         // goroutine ids come in batches

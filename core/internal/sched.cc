@@ -14,8 +14,8 @@
 //     a reap can pay.
 // I2. Gs that feed each other through runnext share one turn of kNextStreak runs; then the ring has its turn. So a
 //     ping-pong pair cannot starve the rest.
-// I4. Preempted Gs, which have had a slice, come after all others, but not later than kHogEvery after the last one: so they
-//     get a third of a busy P at least, and a short request waits for one slice at most.
+// I4. Preempted Gs, which have had a slice, come after all others, but not later than kHogEvery after the last one was stopped: so they
+//     get a third of a busy P or so, and a short request waits for one slice at most.
 // I3. A P that is never out of work still polls and runs its timers every kTendEvery, or after the G that runs then.
 #include <heddle/core/internal/sched.h>
 
@@ -290,6 +290,7 @@ G* wait_for_locked(M* m) {
 bool settle_p(M* m) {
   while (m->p == nullptr || (m->p->home != m && give_back(m))) {
     if (!wait_for_p(m)) return false;
+    m->p->last_hog = coarse_ticks();  // it was some long runner's until now: others first (I4)
   }
   P* p = m->p;
   const bool at_home = p->home == m;

@@ -26,12 +26,14 @@ namespace {
 constexpr std::uint32_t kStop = 1U << 31;
 constinit std::atomic<std::uint32_t> wanted{0};
 pthread_t maker;
+sigset_t workers_mask;  // the signal mask of the thread that called run()
 std::vector<std::unique_ptr<M>> made;  // the maker's; after its end, the caller's of spares_quiesce()
 constinit std::atomic<std::uint32_t> at_gate{0};
 constinit std::atomic<std::uint32_t> gate{0};
 
 void* spare_thread(void* arg) {
   auto* m = static_cast<M*>(arg);
+  pthread_sigmask(SIG_SETMASK, &workers_mask, nullptr);  // the maker's is full
   void* signal_stack = make_signal_stack();
   attach_thread(m);
   char name[16];
@@ -90,11 +92,10 @@ void spares_start() {
   gate.store(0, std::memory_order_relaxed);
   wanted.store(0, std::memory_order_relaxed);  // relaxed: the thread starts after this
   sigset_t all;
-  sigset_t old;
   sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &old);
+  pthread_sigmask(SIG_SETMASK, &all, &workers_mask);
   const int err = pthread_create(&maker, nullptr, maker_thread, nullptr);
-  pthread_sigmask(SIG_SETMASK, &old, nullptr);
+  pthread_sigmask(SIG_SETMASK, &workers_mask, nullptr);
   if (err != 0) fatal("cannot start the thread that makes spares: errno %d", err);
 }
 

@@ -25,7 +25,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
-#include <memory>
 
 #include <heddle/core/check.h>
 #include <heddle/core/clock.h>
@@ -97,7 +96,8 @@ void* sysmon_thread(void*) {
   ::prctl(PR_SET_TIMERSLACK, 1);
   pthread_setname_np(pthread_self(), "heddle-sysmon");
   Seen seen[kMaxProcs];
-  const auto watch = std::make_unique<Watch>();
+  static Watch watch;  // 50 KB, and nothing here may allocate
+  watch.reset();
   std::int64_t stopped_at = kNever;
   std::int64_t delay = kShortest;
   int quiet_rounds = 0;
@@ -143,11 +143,11 @@ void* sysmon_thread(void*) {
     if (sched.stopping.load(std::memory_order_acquire)) {
       // Others get a moment to come to a call of the runtime by themselves.
       if (stopped_at == kNever) stopped_at = woke;
-      if (woke - stopped_at > kGrace) watch->end_running();
+      if (woke - stopped_at > kGrace) watch.end_running();
       delay = kWhileWatching;
       continue;
     }
-    const bool keeps = watch->look(woke);
+    const bool keeps = watch.look(woke);
     // relaxed: set while no scheduler runs.
     if (helps.load(std::memory_order_relaxed) && something_waits(seen, woke) && sched.idle.any()) {
       wake_p();

@@ -173,7 +173,8 @@ bool Watch::look_at(M* m, Seen& seen, std::int64_t now) noexcept {
     want_spares(2);
     return true;
   }
-  preempt(m);
+  // It may have begun to sleep since: a signal would cut its call short (runtime-facts D.3, rule 6).
+  if (!sleeps(tid)) preempt(m);
   return true;
 }
 

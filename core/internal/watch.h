@@ -9,6 +9,7 @@ namespace heddle {
 
 class Watch {
  public:
+  void reset() noexcept { *this = Watch(); }
   /// Looks at every M, preempts and retakes. Returns true if sysmon should look again soon.
   bool look(std::int64_t now) noexcept;
 

@@ -31,6 +31,7 @@ NetPoller::~NetPoller() = default;
 int NetPoller::reap() {
   int n = serve_inbox();
   n += poll_events();
+  if (fetched_.load(std::memory_order_relaxed)) fetched_.store(false, std::memory_order_relaxed);  // relaxed: a hint
   // The clock costs more than a turn that finds nothing in the wheel: while there are events look now and then.
   if (wheel_.next() != kNever && (n == 0 || ++turns_ % kClockEvery == 0)) n += turn_wheel();
   return n;
@@ -46,7 +47,11 @@ void NetPoller::wait(std::int64_t deadline) {
   std::int64_t timeout = -1;
   const std::int64_t until = std::min(deadline, wheel_.next());
   if (until != kNever) timeout = std::max<std::int64_t>(until - nanotime(), 0);
-  if (timeout != 0 && inbox_.empty() && !events_pending()) block(timeout);  // I1
+  if (timeout != 0 && inbox_.empty() && !events_pending()) {
+    block(timeout);  // I1
+    // relaxed: a hint. Before they are handled the P may be lent, and the kernel does not tell of them again.
+    if (events_pending()) fetched_.store(true, std::memory_order_relaxed);
+  }
   doorbell_.awaken();
 }
 

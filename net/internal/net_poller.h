@@ -47,7 +47,9 @@ class NetPoller : public Poller {
   [[nodiscard]] bool in_use() const noexcept final { return open_.load(std::memory_order_relaxed) > 0; }  // a hint
   void wait(std::int64_t deadline) final;
   void wake() noexcept final { doorbell_.ring(); }
-  [[nodiscard]] bool has_ready() const noexcept final { return !inbox_.empty() || events_ready(); }
+  [[nodiscard]] bool has_ready() const noexcept final {
+    return !inbox_.empty() || fetched_.load(std::memory_order_relaxed) || events_ready();  // relaxed: a hint
+  }
 
   /// The poller of the P that the caller holds, or nullptr. In a section.
   [[nodiscard]] static NetPoller* here() noexcept;
@@ -119,6 +121,7 @@ class NetPoller : public Poller {
   Inbox inbox_;
   alignas(64) Wheel wheel_;
   unsigned turns_ = 0;
+  std::atomic<bool> fetched_{false};  // wait() has brought events that no reap() has handled
   alignas(64) std::atomic<int> open_{0};  // descriptors homed here: watchers and finishers on any M
   std::atomic<int> streams_{0};           // streams among them, for dealing out new ones
 };
