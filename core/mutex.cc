@@ -16,7 +16,7 @@ constexpr int kPauses = 30;
 bool spin_can_pay() noexcept {
   if (sched.nprocs <= 1) return false;
   const Section section;
-  const P* p = held_p();
+  const P* p = held_p(section.m());
   if (p == nullptr || p->runq.size() != 0) return false;
   // relaxed: a guess.
   return sched.nprocs - sched.idle.count() - sched.spinning.load(std::memory_order_relaxed) > 1;

@@ -60,12 +60,13 @@ namespace heddle::detail {
   return t;
 }
 
-[[gnu::always_inline]] inline void leave_section() noexcept {
+/// `t` is what enter_section() returned, if there was no park in between.
+[[gnu::always_inline]] inline void leave_section(ThreadState* t) noexcept {
   std::atomic_signal_fence(std::memory_order_seq_cst);  // as above
-  ThreadState* t = thread_state();
   // release: what was done in the section is done for whoever sees the count fall and takes the P.
   t->sections.store(t->sections.load(std::memory_order_relaxed) - 1, std::memory_order_release);
 }
+[[gnu::always_inline]] inline void leave_section() noexcept { leave_section(thread_state()); }
 
 }  // namespace heddle::detail
 
@@ -74,10 +75,16 @@ namespace heddle {
 /// A section for a scope. Not across a park.
 class Section {
  public:
-  Section() noexcept { detail::enter_section(); }
-  ~Section() { detail::leave_section(); }
+  Section() noexcept : state_(detail::enter_section()) {}
+  ~Section() { detail::leave_section(state_); }
   Section(const Section&) = delete;
   Section& operator=(const Section&) = delete;
+
+  /// The thread's M; nullptr on a foreign thread.
+  [[nodiscard]] M* m() const noexcept { return state_->m; }
+
+ private:
+  detail::ThreadState* state_;
 };
 
 }  // namespace heddle

@@ -37,7 +37,7 @@ using Order = std::span<const std::uint16_t>;
 // From the P's generator, so that a seeded run repeats its choices, too. A foreign thread has none, and no seed.
 std::uint64_t draw() noexcept {
   const Section section;
-  if (P* p = held_p(); p != nullptr) return next_random(p);
+  if (P* p = held_p(section.m()); p != nullptr) return next_random(p);
   return static_cast<std::uint64_t>(nanotime()) * 0x9E37'79B9'7F4A'7C15ULL >> 16;
 }
 

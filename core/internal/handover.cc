@@ -56,12 +56,8 @@ P* sleep_for_p(M* m) noexcept {
   }
 }
 
-P* held_p() noexcept {
-  M* m = current_m();
-  if (m == nullptr) return nullptr;
-  // acquire: pairs with acquire_p(), whoever ran it.
-  P* p = m->lease.load(std::memory_order_acquire);
-  if (p != nullptr || m->p == nullptr) [[likely]] return p;
+P* held_p_slow(M* m) noexcept {
+  if (m->p == nullptr) return nullptr;
   // sysmon has it in its hand: it saw us outside a section a moment ago, and gives it back if it looks again.
   while (m->retaking.load(std::memory_order_acquire)) ::sched_yield();
   return m->lease.load(std::memory_order_acquire);
@@ -74,6 +70,7 @@ void acquire_p(M* m, P* p) noexcept {
   }
   p->last_holder.store(m->ts, std::memory_order_relaxed);
   m->p = p;
+  m->settled = false;
   m->lease.store(p, std::memory_order_release);                   // release: for the holder's own later acquire under TSan
   p->m.store(m, std::memory_order_relaxed);                       // relaxed: for reports
   p->status.store(PStatus::kRunning, std::memory_order_relaxed);  // relaxed: for reports
@@ -82,6 +79,7 @@ void acquire_p(M* m, P* p) noexcept {
 P* release_p(M* m) noexcept {
   P* p = m->p;
   m->p = nullptr;
+  m->settled = false;
   P* held = p;
   // By exchange: sysmon may have the lease in its hand for a moment, and would give it back to us afterwards.
   while (!m->lease.compare_exchange_weak(held, nullptr, std::memory_order_acq_rel)) {

@@ -46,6 +46,7 @@ struct alignas(128) M {
   void* g0_sp = nullptr;  // the scheduler's context while a G runs
   G* curg = nullptr;
   P* p = nullptr;
+  bool settled = false;   // nothing to see to before the next search: home holds its own P, and runs any G
   G* lent_g = nullptr;    // came with nextp: the G to run with it; the lender's before, ours after
   G* locked_g = nullptr;  // the G that called lock_os_thread() here: this M runs no other
   bool helper = false;    // runs blocking calls, and never asks for a P
@@ -73,8 +74,6 @@ struct alignas(128) M {
   std::atomic<std::uint32_t> awake{0};  // futex word of an M that waits for a P outside a poller
   std::atomic<std::uint32_t> in_syscall{0};  // its goroutine said so (enter_syscall)
   std::atomic<std::uint32_t> tid{0};
-
-  std::atomic<std::uint64_t> runs{0};  // Gs run, or resumed; written by the M
 
   // For reports, and for sysmon to choose whom to look at; written by the M.
   std::atomic<G*> curg_seen{nullptr};

@@ -7,6 +7,7 @@
 #include <heddle/core/internal/g.h>
 #include <heddle/core/internal/idle.h>
 #include <heddle/core/internal/runq.h>
+#include <heddle/core/internal/sanitizer.h>
 #include <heddle/core/internal/stack.h>
 #include <heddle/core/internal/timers.h>
 #include <heddle/core/section.h>
@@ -23,6 +24,10 @@ class OwnedCounter {
  public:
   // relaxed, both: a statistic; the P changes hands through the idle mask, which orders the writers.
   void add(std::uint64_t n = 1) noexcept { v_.store(v_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed); }
+  HEDDLE_UNINSTRUMENTED void add_from_handler() noexcept {
+    auto* v = reinterpret_cast<std::uint64_t*>(&v_);
+    __atomic_store_n(v, __atomic_load_n(v, __ATOMIC_RELAXED) + 1, __ATOMIC_RELAXED);
+  }
   [[nodiscard]] std::uint64_t get() const noexcept { return v_.load(std::memory_order_relaxed); }
 
  private:

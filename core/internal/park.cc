@@ -4,6 +4,7 @@
 #include <heddle/core/check.h>
 #include <heddle/core/clock.h>
 #include <heddle/core/go.h>
+#include <heddle/core/internal/leave.h>
 #include <heddle/core/internal/sched.h>
 
 namespace heddle {
@@ -15,20 +16,19 @@ G* must_run_g(const char* op) noexcept {
   return m->curg;
 }
 
-// Off the stack, in a section that the scheduler's side of this M takes over and that of the M we wake on ends.
-void leave(G* g, Leave how, ParkCommit commit, void* arg) noexcept {
-  detail::enter_section();
-  M* m = current_m();
+// The current G leaves its stack, in a section that the scheduler's side of this M takes over and that of the M it wakes on
+// ends.
+[[gnu::always_inline]] inline void leave(Leave how, ParkCommit commit, void* arg, WaitReason reason, const char* op) noexcept {
+  M* m = detail::enter_section()->m;
+  if (m == nullptr || m->curg == nullptr) [[unlikely]] fatal("%s outside a goroutine: call it inside heddle::run()", op);
+  G* g = m->curg;
+  if (g->on_park != nullptr) [[unlikely]] g->on_park(g->on_park_arg);  // may not park, so the M is the same afterwards
+  g->wait_reason.store(reason, std::memory_order_relaxed);  // relaxed: for reports
   m->leave = how;
   m->commit = commit;
   m->commit_arg = arg;
   leave_g(m, g);
   detail::leave_section();
-}
-
-// A hook may not park, so the M is still the same afterwards.
-void run_on_park(G* g) {
-  if (g->on_park != nullptr) [[unlikely]] g->on_park(g->on_park_arg);
 }
 
 void make_runnable(G* g) noexcept {
@@ -47,10 +47,7 @@ struct SleepTimer : TimerNode {
 }  // namespace
 
 void park(ParkCommit commit, void* arg, WaitReason reason) {
-  G* g = must_run_g("park");
-  run_on_park(g);
-  g->wait_reason.store(reason, std::memory_order_relaxed);  // relaxed: for reports
-  leave(g, Leave::kPark, commit, arg);
+  leave(Leave::kPark, commit, arg, reason, "park");
 }
 
 void park_unlock(RawMutex& mutex, WaitReason reason) {
@@ -65,7 +62,7 @@ void park_unlock(RawMutex& mutex, WaitReason reason) {
 void ready(G* g) {
   const Section section;
   make_runnable(g);
-  if (P* p = held_p(); p != nullptr) [[likely]] {
+  if (P* p = held_p(section.m()); p != nullptr) [[likely]] {
     if (runq_put_next(p, g) && sched.nprocs > 1) wake_p();
     return;
   }
@@ -76,10 +73,10 @@ void ready(G* g) {
 void ready_tail(G* g) {
   const Section section;
   make_runnable(g);
-  if (P* p = held_p(); p != nullptr) [[likely]] {
+  if (P* p = held_p(section.m()); p != nullptr) [[likely]] {
     runq_put(p, g);
     // On the scheduler's side whoever reaps a batch wakes once for all of it.
-    if (current_m()->curg != nullptr && sched.nprocs > 1) wake_p();
+    if (section.m()->curg != nullptr && sched.nprocs > 1) wake_p();
     return;
   }
   sched.globq.push(g);
@@ -100,9 +97,7 @@ void set_on_park(void (*hook)(void*), void* arg) noexcept {
 }
 
 void gosched() {
-  G* g = must_run_g("gosched");
-  run_on_park(g);
-  leave(g, Leave::kYield, nullptr, nullptr);
+  leave(Leave::kYield, nullptr, nullptr, WaitReason::kNone, "gosched");
 }
 
 void sleep(Duration d) {

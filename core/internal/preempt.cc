@@ -38,6 +38,8 @@ HEDDLE_UNINSTRUMENTED int most_preempted() noexcept { return sched.nprocs * 4 > 
 
 HEDDLE_UNINSTRUMENTED void take_up(M* m, P* p) noexcept {
   m->p = p;
+  m->settled = false;
+  p->schedtick.add_from_handler();
   __atomic_store_n(raw(p->last_holder), m->ts, __ATOMIC_RELAXED);
   __atomic_store_n(raw(p->m), m, __ATOMIC_RELAXED);
   __atomic_store_n(raw(p->status), PStatus::kRunning, __ATOMIC_RELAXED);
@@ -144,7 +146,6 @@ void preempt_here(M* m, const ucontext_t* context) noexcept {
   // Without a P: the scheduler stops, or sysmon saw that all others wait for what this one may hold (let_one_run).
   if (got != nullptr && got != kNoP) take_up(m, got);
   __atomic_store_n(raw(g->status), GStatus::kRunning, __ATOMIC_RELAXED);
-  __atomic_store_n(raw(m->runs), __atomic_load_n(raw(m->runs), __ATOMIC_RELAXED) + 1, __ATOMIC_RELAXED);
   __atomic_store_n(raw(ts->want_yield), 0U, __ATOMIC_RELAXED);
   __atomic_store_n(raw(ts->sections), 0U, __ATOMIC_RELEASE);
 }

@@ -159,7 +159,7 @@ const char* state_text(const Entry& e, const G* self) noexcept {
 // Where our own sources lie, as the debug information spells it: ".../core/". Empty if it knows no files.
 const std::string& runtime_root() {
   static const std::string root = [] {
-    const auto at = reinterpret_cast<std::uintptr_t>(&leave_g);
+    const auto at = reinterpret_cast<std::uintptr_t>(&schedule_loop);
     for (const Frame& f : debug_info().describe({at, true})) {
       if (const std::size_t n = f.file.rfind("internal/"); f.line != 0 && n != std::string::npos) return f.file.substr(0, n);
     }

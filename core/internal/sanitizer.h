@@ -21,7 +21,16 @@
 #define HEDDLE_TSAN 0
 #endif
 
+// A function that switches stacks is not instrumented, and then must not become part of one that is. Elsewhere it is to be
+// inlined: heddle_switch leaves an entry too many on the processor's stack of return addresses, so each return between two
+// switches is mispredicted (5 ns).
+#if HEDDLE_ASAN || HEDDLE_TSAN
 #define HEDDLE_SWITCHES_STACKS __attribute__((no_sanitize("address"), no_sanitize("thread"), noinline))
+#define HEDDLE_INLINE_SWITCH HEDDLE_SWITCHES_STACKS inline
+#else
+#define HEDDLE_SWITCHES_STACKS __attribute__((noinline))
+#define HEDDLE_INLINE_SWITCH __attribute__((always_inline)) inline
+#endif
 
 // For code that runs where a sanitizer's runtime may have been interrupted, or that copies foreign stacks on purpose.
 #define HEDDLE_UNINSTRUMENTED __attribute__((no_sanitize("address"), no_sanitize("thread")))

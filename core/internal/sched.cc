@@ -231,14 +231,14 @@ G* steal(M* m, P* p) noexcept {
 }
 
 // Saves the exception state and goes over to `g`; returns when a G leaves this M.
-HEDDLE_SWITCHES_STACKS void enter_g(M* m, G* g) noexcept {
+HEDDLE_INLINE_SWITCH void enter_g(M* m, G* g) noexcept {
   if (g->eh.any()) {
     *m->eh = g->eh;
     g->eh = EhGlobals{};
   }
   sanitizer::start_switch(&m->g0_fake_stack, g->stack_lo, static_cast<std::size_t>(g->stack_hi - g->stack_lo),
                           g->tsan_fiber);
-  heddle_switch(&m->g0_sp, g->sp, nullptr);
+  switch_stack(&m->g0_sp, g->sp);
   sanitizer::finish_switch(m->g0_fake_stack);
 }
 
@@ -298,6 +298,7 @@ bool settle_p(M* m) {
     p->at_home = at_home;
     p->poller->drive(at_home);
   }
+  m->settled = at_home && m->lent_g == nullptr;
   return true;
 }
 
@@ -330,18 +331,9 @@ bool runq_put_next(P* p, G* g) noexcept {
   return true;
 }
 
-HEDDLE_SWITCHES_STACKS void leave_g(M* m, G* g) noexcept {
-  if (m->eh->any()) {
-    g->eh = *m->eh;
-    *m->eh = EhGlobals{};
-  }
-  const bool ends = m->leave == Leave::kExit;
-  sanitizer::start_switch(ends ? nullptr : &g->fake_stack, m->g0_stack_lo, m->g0_stack_size, m->g0_fiber);
-  heddle_switch(&g->sp, m->g0_sp, nullptr);
-  sanitizer::finish_switch(g->fake_stack);
-}
+namespace {
 
-void execute(M* m, G* g) {
+[[gnu::always_inline]] inline void execute_here(M* m, G* g) {
   detail::ThreadState* ts = m->ts;
   bool stays = true;
   while (stays) {
@@ -349,17 +341,24 @@ void execute(M* m, G* g) {
     if (ts->want_yield.load(std::memory_order_relaxed) != 0) ts->want_yield.store(0, std::memory_order_relaxed);
     g->m = m;
     m->curg = g;
-    m->runs.store(m->runs.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);  // relaxed: for sysmon
     m->curg_seen.store(g, std::memory_order_relaxed);               // relaxed: for reports
     g->status.store(GStatus::kRunning, std::memory_order_relaxed);  // relaxed: the G is ours
-    if (m->p != nullptr) m->p->schedtick.add();
+    if (m->p != nullptr) [[likely]] m->p->schedtick.add();
     enter_g(m, g);
     m->curg = nullptr;
-    if (m->p != nullptr) m->p = held_p();
+    // acquire: as in held_p().
+    if (m->lease.load(std::memory_order_acquire) != m->p) [[unlikely]] {
+      m->p = held_p(m);
+      m->settled = false;
+    }
     stays = settle(m, g);
   }
   m->curg_seen.store(nullptr, std::memory_order_relaxed);  // relaxed: for reports
 }
+
+}  // namespace
+
+void execute(M* m, G* g) { execute_here(m, g); }
 
 void schedule_loop(M* m) {
   while (G* g = find_runnable(m)) {
@@ -368,7 +367,7 @@ void schedule_loop(M* m) {
       lend_p(m, g);
       continue;
     }
-    execute(m, g);
+    execute_here(m, g);
   }
 }
 
@@ -376,11 +375,13 @@ G* find_runnable(M* m) {
   for (;;) {
     // acquire: pairs with the release in stop_scheduler(); all that main did is before it.
     if (sched.stopping.load(std::memory_order_acquire)) return nullptr;
-    if (m->locked_g != nullptr) [[unlikely]] return wait_for_locked(m);
-    if (!settle_p(m)) return nullptr;
+    if (!m->settled) [[unlikely]] {
+      if (m->locked_g != nullptr) return wait_for_locked(m);
+      if (!settle_p(m)) return nullptr;
+      // To an M with a locked G: what to run came with the P.
+      if (G* g = std::exchange(m->lent_g, nullptr); g != nullptr) return g;
+    }
     P* p = m->p;
-    // A spare or a home that was lent to: what to run came with the P.
-    if (G* g = std::exchange(m->lent_g, nullptr); g != nullptr) [[unlikely]] return g;
     const std::uint32_t tick = ++p->tick;
     // relaxed: as in tend().
     if (tick % 4 == 0 || p->tend_due.load(std::memory_order_relaxed)) tend(p);

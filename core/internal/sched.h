@@ -1,7 +1,7 @@
 // Sched: the one scheduler of the process, and the functions through which G, M and P change hands.
 //
 //   spawn.cc      new_g start_g, exit                    a G's birth and end
-//   park.cc       park ready gosched sleep               a G leaves its M and comes back
+//   park.cc       park ready gosched sleep               a G leaves its M (leave.h) and comes back
 //   sched.cc      schedule loop, find_runnable, execute  an M seeks a G and runs it
 //   wakeup.cc     wake_p start_m stop_m                  Ms go to sleep and are woken; the protocol against lost wake-ups
 //   handover.cc   acquire_p release_p lend_p give_back   a P goes from M to M
@@ -62,13 +62,18 @@ extern constinit Sched sched;
 [[nodiscard]] inline M* current_m() noexcept { return detail::thread_state()->m; }
 /// The P that the caller may use; nullptr if it has none: a foreign thread, or its goroutine was blocked so long that sysmon
 /// took the P. In a section.
-[[nodiscard]] P* held_p() noexcept;
+[[nodiscard]] P* held_p_slow(M* m) noexcept;
+[[nodiscard]] inline P* held_p(M* m) noexcept {
+  if (m == nullptr) [[unlikely]] return nullptr;
+  // acquire: pairs with acquire_p(), whoever ran it.
+  P* p = m->lease.load(std::memory_order_acquire);
+  return p != nullptr ? p : held_p_slow(m);
+}
+[[nodiscard]] inline P* held_p() noexcept { return held_p(current_m()); }
 
 // --- sched.cc ---
 /// Runs goroutines on `m` until the scheduler stops.
 void schedule_loop(M* m);
-/// Leaves the current goroutine for its M's scheduler, which does what `m->leave` says. Returns when it runs again.
-void leave_g(M* m, G* g) noexcept;
 /// A G for M `m` to run, or nullptr when the scheduler stops. Has a P on return unless it stops.
 G* find_runnable(M* m);
 /// Runs `g` on `m` until it leaves, with whatever P `m` has, if any.

@@ -6,6 +6,7 @@
 #include <heddle/core/go.h>
 #include <heddle/core/internal/context.h>
 #include <heddle/core/internal/sanitizer.h>
+#include <heddle/core/internal/leave.h>
 #include <heddle/core/internal/sched.h>
 #include <heddle/core/internal/run_state.h>
 
@@ -88,7 +89,7 @@ G* new_g(const GoOptions& options, std::size_t size, const std::source_location&
   G* g = nullptr;
   {
     const Section section;
-    P* p = held_p();
+    P* p = held_p(section.m());
     g = take_free(p, options.stack);
     if (g != nullptr) set_identity(g, p, m->curg, options, site);
   }
@@ -107,7 +108,7 @@ void start_g(G* g, void (*entry)(void*)) noexcept {
 #endif
   g->status.store(GStatus::kRunnable, std::memory_order_relaxed);  // relaxed: published by the queue
   const Section section;
-  if (P* p = held_p(); p != nullptr) [[likely]] {
+  if (P* p = held_p(section.m()); p != nullptr) [[likely]] {
     p->started.add();
     if (runq_put_next(p, g) && sched.nprocs > 1) wake_p();
     return;
@@ -119,7 +120,7 @@ void start_g(G* g, void (*entry)(void*)) noexcept {
 
 void abandon_g(G* g) noexcept {
   const Section section;
-  put_free(held_p(), g);
+  put_free(held_p(section.m()), g);
 }
 
 }  // namespace detail

@@ -105,7 +105,7 @@ void Timers::publish_next() noexcept {
 
 void timer_start(TimerNode& timer, std::int64_t when) noexcept {
   const Section section;
-  if (P* p = held_p(); p != nullptr) [[likely]] {
+  if (P* p = held_p(section.m()); p != nullptr) [[likely]] {
     p->timers.add(timer, p, when);
     return;
   }

@@ -127,7 +127,10 @@ bool Watch::look_at(M* m, Seen& seen, std::int64_t now) noexcept {
   // relaxed, these: looked at again before anything is done.
   if (tid == 0 || m->curg_seen.load(std::memory_order_relaxed) == nullptr) return false;
   if (m->helper || m->preempted_seen.load(std::memory_order_relaxed)) return false;
-  const std::uint64_t runs = m->runs.load(std::memory_order_relaxed);
+  P* p = m->lease.load(std::memory_order_acquire);
+  // A P counts its runs; without one an M still runs what it ran when it lost it.
+  const std::uint64_t runs =
+      p == nullptr && seen.runs != 0 ? seen.runs : p == nullptr ? 1 : (p->schedtick.get() << 9) + static_cast<unsigned>(p->index) + 2;
   if (runs != seen.runs) {
     seen = Seen{};
     seen.runs = runs;
@@ -139,7 +142,6 @@ bool Watch::look_at(M* m, Seen& seen, std::int64_t now) noexcept {
     if (now - seen.since >= sched.force_preempt) preempt(m);
     return true;
   }
-  P* p = m->lease.load(std::memory_order_acquire);
   if (m->in_syscall.load(std::memory_order_acquire) != 0) {
     if (p != nullptr && (something_short_waits(p, now) || sched.hogs.size() != 0 || now - seen.since >= kStill)) retake(m);
     return true;
