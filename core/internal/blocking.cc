@@ -1,7 +1,7 @@
 // blocking(): the goroutine leaves its M and goes on, on its own stack, on a helper M, which has no P. What the runtime does
 // for a goroutine without a P it does here: readied goroutines go to the global queue, and so does this one at the end.
 //
-//     enter_blocking: park; the commit puts the G on `jobs` and wakes a helper; a G that finds none idle starts one first
+//     enter_blocking: park; the commit puts the G on `jobs` and wakes a helper; a G that finds none idle has one made
 //     helper:         takes a G, runs it until it leaves, takes the next; ends after ten seconds without any
 //     exit_blocking:  yields, if it has no P: the G goes to the global queue
 //
@@ -35,7 +35,8 @@ struct Helpers {
   // Guarded by lock.
   GQueue jobs;
   int idle = 0;   // waiting, less those that a new job has counted on
-  int alive = 0;
+  int alive = 0;    // that take jobs, or will
+  int threads = 0;  // that have not ended, or will be
   M* graves = nullptr;
   // Futex word of all idle helpers: a token per job that counted on one.
   std::atomic<std::uint32_t> tokens{0};
@@ -88,16 +89,20 @@ G* next_job() noexcept {
     }
     if (wait_for_token()) continue;
     const LockGuard guard(helpers.lock);
-    // A job may have counted on us since: its token is there or on its way.
-    if (helpers.idle > 0 || sched.stopping.load(std::memory_order_acquire)) {
-      helpers.idle = std::max(helpers.idle - 1, 0);
+    if (sched.stopping.load(std::memory_order_acquire)) return nullptr;
+    if (helpers.idle > 0) {
+      --helpers.idle;
+      --helpers.alive;  // from here on nobody counts on us
       return nullptr;
     }
+    // A job has counted on us since; we are one of those whom its token was for, so it is there.
+    helpers.tokens.fetch_sub(1, std::memory_order_acq_rel);
   }
 }
 
 void* helper_thread(void* arg) {
   auto* m = static_cast<M*>(arg);
+  unmask_signals();
   void* signal_stack = make_signal_stack();
   attach_thread(m);
   char name[16];
@@ -112,11 +117,13 @@ void* helper_thread(void* arg) {
   leave_m(m);
   const LockGuard guard(helpers.lock);
   bury(m);
-  --helpers.alive;
+  --helpers.threads;
   return nullptr;
 }
 
-// In user context: pthread_create allocates.
+}  // namespace
+
+// On the maker's thread.
 void start_helper() {
   M* m = dig_up();
   pthread_attr_t attr;
@@ -128,8 +135,11 @@ void start_helper() {
   leave_m(m);
   const LockGuard guard(helpers.lock);
   bury(m);
+  --helpers.threads;
   if (--helpers.alive == 0) fatal("blocking(): cannot start a helper thread: errno %d", error);
 }
+
+namespace {
 
 bool queue_job(G* g, void*) noexcept {
   bool wake = false;
@@ -151,20 +161,25 @@ bool queue_job(G* g, void*) noexcept {
 namespace detail {
 
 void enter_blocking() {
-  if (current_g() == nullptr) return;
+  G* g = current_g();
+  if (g == nullptr || g->locks != 0) return;  // a locked one has a thread of its own, and blocks that
   bool start = false;
   {
     const LockGuard guard(helpers.lock);
     start = helpers.idle == 0 && helpers.alive < most_helpers.load(std::memory_order_relaxed);
-    if (start) ++helpers.alive;
+    if (start) {
+      ++helpers.alive;
+      ++helpers.threads;
+    }
   }
-  if (start) start_helper();
+  if (start) want_helper();
   sched.blocking.fetch_add(1, std::memory_order_relaxed);  // relaxed: asked when all else is quiet
   park(queue_job, nullptr, WaitReason::kBlocking);
 }
 
 void exit_blocking() {
-  if (current_g() == nullptr) return;
+  G* g = current_g();
+  if (g == nullptr || g->locks != 0) return;
   sched.blocking.fetch_sub(1, std::memory_order_relaxed);
   bool without = false;
   {
@@ -181,15 +196,19 @@ void set_max_blocking(int n) noexcept {
 }
 
 void helpers_stop() {
+  {
+    const LockGuard guard(helpers.lock);
+    helpers.threads -= helpers_never_made();
+  }
   for (;;) {
     helpers.tokens.store(0, std::memory_order_release);
     ::syscall(SYS_futex, &helpers.tokens, FUTEX_WAKE_PRIVATE, INT32_MAX, nullptr, nullptr, 0);
     {
       const LockGuard guard(helpers.lock);
-      if (helpers.alive == 0) {
+      if (helpers.threads == 0) {
         GQueue left;
         left.append(helpers.jobs);  // found in the arena
-        helpers.idle = 0;
+        helpers.idle = helpers.alive = 0;
         return;  // the Ms: free_helpers()
       }
     }
@@ -228,19 +247,18 @@ void lock_os_thread() {
   G* g = must_current_g("lock_os_thread");
   if (g->locks++ != 0) return;
   // To a thread of its own: a worker's is needed for its poller.
-  M* mine = nullptr;
   for (;;) {
-    const Section section;
-    if (const int i = sched.spares.take_any(); i >= 0) {
-      mine = sched.all_ms[i].load(std::memory_order_acquire);
-      break;
+    {
+      const Section section;
+      if (const int i = sched.spares.take_any(); i >= 0) {
+        g->bound = sched.all_ms[i].load(std::memory_order_acquire);
+        g->bound->locked_g = g;  // it waits for a P, and reads this when it has got one
+        break;
+      }
     }
     want_spares(1);
-    const timespec pause{0, 50'000};
-    ::nanosleep(&pause, nullptr);
+    sleep(std::chrono::microseconds(50));
   }
-  g->bound = mine;
-  mine->locked_g = g;  // it waits for a P, and reads this when it has got one
   gosched();
 }
 
@@ -249,7 +267,7 @@ void unlock_os_thread() {
   if (g->locks == 0) fatal("unlock_os_thread: the goroutine is not locked");
   if (--g->locks != 0) return;
   const Section section;
-  current_m()->locked_g = nullptr;
+  g->bound->locked_g = nullptr;
   g->bound = nullptr;
 }
 

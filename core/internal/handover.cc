@@ -47,6 +47,14 @@ void hand_p(M* m, P* p) noexcept {
   ::syscall(SYS_futex, raw(m->awake), FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
 }
 
+void pass_p(M* m, P* p) noexcept {
+#if HEDDLE_TSAN
+  P* none = nullptr;
+  m->lease.compare_exchange_strong(none, nullptr, std::memory_order_acq_rel);
+#endif
+  hand_p(m, p);
+}
+
 P* sleep_for_p(M* m) noexcept {
   for (;;) {
     __atomic_store_n(raw(m->awake), 0U, __ATOMIC_SEQ_CST);  // before the look: a later hand_p sets it again
@@ -64,10 +72,13 @@ P* held_p_slow(M* m) noexcept {
 }
 
 void acquire_p(M* m, P* p) noexcept {
-  // acquire: TSan's edge from a holder that lost the P in its signal handler (handover.h).
+#if HEDDLE_TSAN
+  // acquire, both: the edges from who passed the P, and from a holder that lost it in its signal handler (handover.h).
+  static_cast<void>(m->lease.load(std::memory_order_acquire));
   if (const detail::ThreadState* last = p->last_holder.load(std::memory_order_relaxed); last != nullptr) {
     static_cast<void>(last->sections.load(std::memory_order_acquire));
   }
+#endif
   p->last_holder.store(m->ts, std::memory_order_relaxed);
   m->p = p;
   m->settled = false;
@@ -109,7 +120,16 @@ bool give_back(M* m) noexcept {
   if (!p->home_waits.load(std::memory_order_relaxed) || !p->home_waits.exchange(false, std::memory_order_seq_cst)) return false;
   stop_spinning(m);
   release_p(m);
-  hand_p(p->home, p);
+  pass_p(p->home, p);
+  return true;
+}
+
+bool go_home(M* m) noexcept {
+  if (m->home == nullptr) return false;
+  M* next = take_successor(m->p);
+  if (next == nullptr) return false;
+  stop_spinning(m);
+  pass_p(next, release_p(m));
   return true;
 }
 
@@ -118,7 +138,7 @@ void lend_p(M* m, G* g) noexcept {
   P* p = release_p(m);
   p->handoffs.add();
   g->bound->lent_g = g;
-  hand_p(g->bound, p);
+  pass_p(g->bound, p);
 }
 
 bool wait_for_p(M* m) noexcept {

@@ -97,6 +97,9 @@ HEDDLE_UNINSTRUMENTED M* take_successor(P* p) noexcept;
 /// Gives `p`, which the caller owns and has released, to `m`, which waits.
 HEDDLE_UNINSTRUMENTED void hand_p(M* m, P* p) noexcept;
 
+/// The same from the scheduler's side or sysmon, where TSan may be told: by way of the receiver's lease, which is null.
+void pass_p(M* m, P* p) noexcept;
+
 /// In nextp: go on, without a P (watch.cc I3).
 inline P* const kNoP = reinterpret_cast<P*>(std::uintptr_t{64});
 

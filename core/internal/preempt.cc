@@ -55,7 +55,7 @@ constinit int untouchables = 0;
 
 int note_untouchable(dl_phdr_info* info, std::size_t, void*) {
   const std::string_view name = info->dlpi_name == nullptr ? "" : info->dlpi_name;
-  constexpr std::string_view kNames[] = {"libc.so", "ld-linux", "libstdc++", "libgcc_s", "libasan", "libtsan", "libubsan", "vdso"};
+  constexpr std::string_view kNames[] = {"libc.so", "ld-linux", "libstdc++", "libgcc_s", "libasan", "libtsan", "libubsan", "jemalloc", "tcmalloc", "mimalloc", "vdso"};
   bool ours = false;
   for (const std::string_view n : kNames) ours = ours || name.find(n) != std::string_view::npos;
   if (!ours) return 0;
@@ -118,8 +118,9 @@ void preempt_here(M* m, const ucontext_t* context) noexcept {
     next = take_successor(p);  // keeps I2
     if (next == nullptr) __atomic_store_n(raw(m->lease), p, __ATOMIC_RELEASE);
     go = next != nullptr;
-  } else if (__atomic_load_n(raw(m->retaking), __ATOMIC_ACQUIRE)) {
-    go = false;
+  } else if (go) {
+    // Either sysmon has it in its hand, or had and gave it back, or it was taken for good.
+    go = !__atomic_load_n(raw(m->retaking), __ATOMIC_ACQUIRE) && __atomic_load_n(raw(m->lease), __ATOMIC_ACQUIRE) == nullptr;
   }
   if (!go) {
     __atomic_store_n(raw(ts->want_yield), 1U, __ATOMIC_RELAXED);

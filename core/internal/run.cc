@@ -364,8 +364,8 @@ void run_main(void (*entry)(void*), void* arg, const RunOptions& options, const 
   sysmon_start();
   schedule_loop(m);
   reports_close();  // like sysmon, and before it: a report's thread readies goroutines
-  helpers_stop();   // these two while sysmon still ends goroutines that compute on
-  spares_quiesce();
+  spares_quiesce();  // these two while sysmon still ends goroutines that compute on
+  helpers_stop();
   all_idle.arrive_and_wait(static_cast<std::uint32_t>(sched.nprocs));  // likewise
   sysmon_stop();  // before any poller goes: it wakes Ms through them
   spares_end();

@@ -264,6 +264,7 @@ bool settle(M* m, G* g) noexcept {
       free_g(m->p, g);
       return false;
     case Leave::kAbandon:
+      *m->eh = EhGlobals{};  // what it had in flight stays there with it
       g->status.store(GStatus::kPreempted, std::memory_order_relaxed);  // relaxed: for the report at the end
       return false;
   }
@@ -274,7 +275,7 @@ bool settle(M* m, G* g) noexcept {
 G* wait_for_locked(M* m) {
   while (m->p != nullptr) {
     if (M* next = take_successor(m->p); next != nullptr) {
-      hand_p(next, release_p(m));
+      pass_p(next, release_p(m));
       break;
     }
     want_spares(1);
@@ -288,7 +289,8 @@ G* wait_for_locked(M* m) {
 
 // No P, or one that is not to be used here: see to it. False: the scheduler stops.
 bool settle_p(M* m) {
-  while (m->p == nullptr || (m->p->home != m && give_back(m))) {
+  // With lent_g the P has come for that goroutine alone.
+  while (m->p == nullptr || (m->lent_g == nullptr && m->p->home != m && (give_back(m) || go_home(m)))) {
     if (!wait_for_p(m)) return false;
     m->p->last_hog = coarse_ticks();  // it was some long runner's until now: others first (I4)
   }

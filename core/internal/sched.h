@@ -102,6 +102,8 @@ void acquire_p(M* m, P* p) noexcept;
 P* release_p(M* m) noexcept;
 /// If home waits for the P that `m` holds: gives it and returns true.
 bool give_back(M* m) noexcept;
+/// If `m` is another P's home and somebody can take the P it holds: passes it on, to wait for its own, and returns true.
+bool go_home(M* m) noexcept;
 /// Gives the P of `m` to the M that `g` is bound to.
 void lend_p(M* m, G* g) noexcept;
 /// Waits outside a poller until somebody gives `m` a P: its home P, or any if it is a spare. False: the scheduler stops.
@@ -115,6 +117,12 @@ void spares_quiesce();
 void spares_end();
 /// Asks for `n` spares to be ready soon. Async-signal-safe; never blocks.
 void want_spares(int n) noexcept;
+/// Asks for one helper thread more (blocking.cc).
+void want_helper() noexcept;
+/// After spares_quiesce(): how many of these it did not come to.
+[[nodiscard]] int helpers_never_made() noexcept;
+/// On a thread that the maker started, whose signals are all blocked: as on the thread that called run().
+void unmask_signals() noexcept;
 
 // --- run.cc ---
 /// Makes the calling thread M `m`'s, and no longer.

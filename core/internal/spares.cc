@@ -24,21 +24,36 @@ namespace {
 
 // The maker's futex word: how many spares are wanted; kStop ends it.
 constexpr std::uint32_t kStop = 1U << 31;
+constexpr std::uint32_t kHelper = 1U << 30;  // see helpers_wanted
 constinit std::atomic<std::uint32_t> wanted{0};
 pthread_t maker;
 sigset_t workers_mask;  // the signal mask of the thread that called run()
 std::vector<std::unique_ptr<M>> made;  // the maker's; after its end, the caller's of spares_quiesce()
+constinit std::atomic<int> starting{0};        // threads of spares that are not in the set yet
+constinit std::atomic<int> helpers_wanted{0};  // threads for blocking(), to be started here: it allocates
+std::vector<std::unique_ptr<M>> lost;           // whose threads could not be made
 constinit std::atomic<std::uint32_t> at_gate{0};
 constinit std::atomic<std::uint32_t> gate{0};
 
+// As wait_for_p() does, but counted as `starting` until it is in the set.
+void wait_for_first_p(M* m) noexcept {
+  m->parked_seen.store(true, std::memory_order_relaxed);  // relaxed: for reports
+  sched.spares.put(m->index);
+  starting.fetch_sub(1, std::memory_order_acq_rel);
+  P* p = sleep_for_p(m);
+  m->parked_seen.store(false, std::memory_order_relaxed);  // relaxed: for reports
+  if (p != nullptr) acquire_p(m, p);
+}
+
 void* spare_thread(void* arg) {
   auto* m = static_cast<M*>(arg);
-  pthread_sigmask(SIG_SETMASK, &workers_mask, nullptr);  // the maker's is full
+  unmask_signals();
   void* signal_stack = make_signal_stack();
   attach_thread(m);
   char name[16];
   std::snprintf(name, sizeof name, "heddle-s%d", m->index);
   pthread_setname_np(pthread_self(), name);
+  wait_for_first_p(m);
   schedule_loop(m);
   at_gate.fetch_add(1, std::memory_order_acq_rel);
   // acquire: nobody looks at this thread's state any more (I2).
@@ -51,8 +66,11 @@ void* spare_thread(void* arg) {
 bool make_one() {
   auto m = std::make_unique<M>();
   if (enter_m(m.get()) < 0) return false;
+  starting.fetch_add(1, std::memory_order_acq_rel);
   if (pthread_create(&m->thread, nullptr, spare_thread, m.get()) != 0) {
-    sched.all_ms[m->index].store(nullptr, std::memory_order_release);  // its index is lost: tried again when asked again
+    starting.fetch_sub(1, std::memory_order_acq_rel);
+    leave_m(m.get());
+    lost.push_back(std::move(m));  // sysmon may be looking at it
     return false;
   }
   made.push_back(std::move(m));
@@ -61,15 +79,16 @@ bool make_one() {
 
 void* maker_thread(void*) {
   pthread_setname_np(pthread_self(), "heddle-maker");
-  std::uint32_t making = 0;  // made lately and maybe not in the set yet
   for (;;) {
     const std::uint32_t n = wanted.load(std::memory_order_acquire);
     if ((n & kStop) != 0) return nullptr;
-    if (static_cast<std::uint32_t>(sched.spares.count()) + making < n && make_one()) {
-      ++making;
+    if (helpers_wanted.load(std::memory_order_acquire) != 0) {
+      helpers_wanted.fetch_sub(1, std::memory_order_acq_rel);
+      start_helper();
       continue;
     }
-    making = 0;
+    const std::uint32_t spares = n & ~kHelper;
+    if (static_cast<std::uint32_t>(sched.spares.count() + starting.load(std::memory_order_acquire)) < spares && make_one()) continue;
     std::uint32_t served = n;
     if (!wanted.compare_exchange_strong(served, 0, std::memory_order_acq_rel)) continue;
     ::syscall(SYS_futex, &wanted, FUTEX_WAIT_PRIVATE, 0, nullptr, nullptr, 0);
@@ -82,12 +101,24 @@ void want_spares(int n) noexcept {
   if (sched.spares.count() >= n) return;
   std::uint32_t old = wanted.load(std::memory_order_relaxed);  // relaxed: the CAS decides
   do {
-    if ((old & kStop) != 0 || old >= static_cast<std::uint32_t>(n)) return;
-  } while (!wanted.compare_exchange_weak(old, static_cast<std::uint32_t>(n), std::memory_order_acq_rel));
+    if ((old & kStop) != 0 || (old & ~kHelper) >= static_cast<std::uint32_t>(n)) return;
+  } while (!wanted.compare_exchange_weak(old, static_cast<std::uint32_t>(n) | (old & kHelper), std::memory_order_acq_rel));
+  ::syscall(SYS_futex, &wanted, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+}
+
+void unmask_signals() noexcept { pthread_sigmask(SIG_SETMASK, &workers_mask, nullptr); }
+
+int helpers_never_made() noexcept { return helpers_wanted.exchange(0, std::memory_order_acq_rel); }
+
+void want_helper() noexcept {
+  helpers_wanted.fetch_add(1, std::memory_order_acq_rel);
+  wanted.fetch_or(kHelper, std::memory_order_acq_rel);
   ::syscall(SYS_futex, &wanted, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
 }
 
 void spares_start() {
+  starting.store(0, std::memory_order_relaxed);
+  helpers_wanted.store(0, std::memory_order_relaxed);
   at_gate.store(0, std::memory_order_relaxed);  // relaxed, both: as below
   gate.store(0, std::memory_order_relaxed);
   wanted.store(0, std::memory_order_relaxed);  // relaxed: the thread starts after this
@@ -118,6 +149,7 @@ void spares_end() {
   ::syscall(SYS_futex, &gate, FUTEX_WAKE_PRIVATE, INT32_MAX, nullptr, nullptr, 0);
   for (const auto& m : made) pthread_join(m->thread, nullptr);
   made.clear();
+  lost.clear();
 }
 
 }  // namespace heddle

@@ -2,6 +2,7 @@
 //
 // Birth comes in two steps, because moving a closure is user code and may throw: new_g takes a G and says where on its own
 // stack the closure shall be built, start_g makes it runnable. Neither calls malloc.
+#include <heddle/core/blocking.h>
 #include <heddle/core/check.h>
 #include <heddle/core/go.h>
 #include <heddle/core/internal/context.h>
@@ -71,12 +72,31 @@ void set_identity(G* g, P* p, G* creator, const GoOptions& options, const std::s
 
 // Kept apart from g_main so that an exception finds no handler but GoExit's: the search then ends at the bottom of the
 // stack and std::terminate is called where the exception was thrown, with every frame still there for the report.
+// The scheduler's section ends here, and not in g_main, so that TSan sees it.
 [[gnu::noinline]] void run_entry(G* g) {
+  detail::leave_section();
   try {
     g->entry(g->closure);
   } catch (const GoExit&) {
     run_state.note_goexit(g);
   }
+  detail::enter_section();
+}
+
+}  // namespace
+
+namespace {
+
+void queue_new(G* g) noexcept {
+  const Section section;
+  if (P* p = held_p(section.m()); p != nullptr) [[likely]] {
+    p->started.add();
+    if (runq_put_next(p, g) && sched.nprocs > 1) wake_p();
+    return;
+  }
+  sched.started_elsewhere.fetch_add(1, std::memory_order_relaxed);  // relaxed: see all_ended()
+  sched.globq.push(g);
+  wake_p();
 }
 
 }  // namespace
@@ -107,15 +127,8 @@ void start_g(G* g, void (*entry)(void*)) noexcept {
   if (g->tsan_fiber == nullptr) g->tsan_fiber = sanitizer::create_fiber();
 #endif
   g->status.store(GStatus::kRunnable, std::memory_order_relaxed);  // relaxed: published by the queue
-  const Section section;
-  if (P* p = held_p(section.m()); p != nullptr) [[likely]] {
-    p->started.add();
-    if (runq_put_next(p, g) && sched.nprocs > 1) wake_p();
-    return;
-  }
-  sched.started_elsewhere.fetch_add(1, std::memory_order_relaxed);  // relaxed: see all_ended()
-  sched.globq.push(g);
-  wake_p();
+  queue_new(g);
+  yield_check();  // a goroutine that only starts others would never be asked else
 }
 
 void abandon_g(G* g) noexcept {
@@ -128,9 +141,7 @@ void abandon_g(G* g) noexcept {
 HEDDLE_SWITCHES_STACKS void g_main(void* arg) {
   G* g = static_cast<G*>(arg);
   sanitizer::finish_switch(nullptr);
-  detail::leave_section();  // the scheduler's
   run_entry(g);
-  detail::enter_section();
   M* m = current_m();
   m->leave = Leave::kExit;
   leave_g(m, g);

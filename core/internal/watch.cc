@@ -13,7 +13,7 @@
 //     full barrier between the M's store of its section count and its load of the lease; we read the count. Either we see
 //     the section, and give the lease back, or the M finds no lease at its next section.
 // I2. A P is taken only when its successor is known; so sysmon never keeps one.
-// I3. All wait for what a preempted goroutine holds (malloc's lock, say, inside a section): nothing runs any more, while
+// I3. All wait for what a preempted goroutine holds (malloc's lock, say, and no spare can be made): nothing runs any more, while
 //     `hogs` is not empty. Then one of these goes on without a P, which is only a thread more (let_one_run).
 #include <heddle/core/internal/watch.h>
 
@@ -90,10 +90,13 @@ bool retake(M* m) noexcept {
     want_spares(2);
     return false;
   }
+  // Before the attempt, too: after one that failed none may begin while the M is still in the section that made it fail, for
+  // it takes a lease that is null and not being retaken as gone for good (held_p_slow, preempt_here).
+  const bool in_section = m->ts->sections.load(std::memory_order_acquire) != 0;
   // Nobody but the M itself and sysmon takes home_waits or a spare for a P that is held, so `next` may be put back.
   m->retaking.store(true, std::memory_order_seq_cst);
   P* held = p;
-  bool taken = m->lease.compare_exchange_strong(held, nullptr, std::memory_order_seq_cst);
+  bool taken = !in_section && m->lease.compare_exchange_strong(held, nullptr, std::memory_order_seq_cst);
   if (taken) {
     ::syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);  // I1
     // acquire: with 0, all that the M did in its last section.
@@ -116,7 +119,7 @@ bool retake(M* m) noexcept {
   }
   p->retakes.fetch_add(1, std::memory_order_relaxed);  // a statistic
   p->m.store(nullptr, std::memory_order_relaxed);      // for reports
-  hand_p(next, p);
+  pass_p(next, p);
   return true;
 }
 
@@ -189,11 +192,11 @@ void Watch::let_one_run(std::int64_t now) noexcept {
     return;
   }
   if (now - ticks_since_ < kStuck) return;
-  // Goroutines that compute are no reason: they are preempted. Only if every P's M is in a section and asleep.
+  // Goroutines that compute are no reason: they are preempted. Only if every P's M is asleep: in a section, or outside and
+  // there is no spare to take its P.
   for (int i = 0; i < sched.nprocs; ++i) {
     M* m = sched.ps[i].m.load(std::memory_order_relaxed);  // relaxed: Ms live until sysmon has ended
-    if (m == nullptr || m->ts->sections.load(std::memory_order_acquire) == 0) return;
-    if (!sleeps(m->tid.load(std::memory_order_acquire))) return;
+    if (m == nullptr || !sleeps(m->tid.load(std::memory_order_acquire))) return;
   }
   ticks_since_ = now;
   if (G* g = sched.hogs.take(); g != nullptr) {

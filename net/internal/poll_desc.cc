@@ -42,7 +42,7 @@ std::uint32_t PollDesc::open(int new_fd) noexcept {
 void PollDesc::retire() noexcept {
   fd = -1;
   armed = canceling = 0;
-  want_out = close_owed = false;
+  want_out = close_owed = owed_away = false;
   waiter = nullptr;
   requests.store(0, std::memory_order_relaxed);
   home.store(nullptr, std::memory_order_relaxed);

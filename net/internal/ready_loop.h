@@ -41,6 +41,8 @@ class ReadyLoop {
   int turn() noexcept;
   /// Blocks until there are events or `timeout` ns have passed (negative: no limit).
   void block(std::int64_t timeout) noexcept;
+  /// Drops what was fetched.
+  void forget() noexcept { next_ = count_ = 0; }
   /// Fetched and not run.
   [[nodiscard]] bool left_over() const noexcept { return next_ != count_; }
   /// Reads or accepts what an edge has announced, if it is wanted now.

@@ -41,9 +41,9 @@ struct StreamConn final : PollDesc, WheelEntry, Stream {
   /// Makes a fresh slot a stream of `new_fd`, to be adopted by `owner`.
   void open_stream(int new_fd, AcceptDesc& from_listener, NetPoller& owner) noexcept;
 
-  /// True if the back end should read: wanted, not ended, not closing.
+  /// True if the back end should read: adopted, wanted, not ended, not closing.
   [[nodiscard]] bool reads() const noexcept {
-    return !ended && wants_data.load(std::memory_order_relaxed) && !lock.closing();  // relaxed: a post follows a change
+    return sink != nullptr && !ended && wants_data.load(std::memory_order_relaxed) && !lock.closing();  // relaxed: a post follows a change
   }
   void deliver(std::span<const std::byte> bytes) noexcept {
     if (!lock.closing()) sink->on_data(bytes);

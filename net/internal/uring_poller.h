@@ -29,8 +29,6 @@
 // I4. An event can come between a wait's try and its poll: arming looks at the socket's state, so it is reported.
 #pragma once
 
-#include <optional>
-
 #include <heddle/net/internal/net_poller.h>
 #include <heddle/net/internal/ready_loop.h>
 #include <heddle/net/internal/uring_buffers.h>
@@ -69,7 +67,7 @@ class UringPoller final : public NetPoller {
   static constexpr int kRounds = 4;  // entries per turn: one makes some 20 completions, the rest waits behind the flag
 
   [[nodiscard]] static std::uint8_t wanted(const PollDesc& pd) noexcept;
-  void stand_in() noexcept;
+  bool stand_in() noexcept;
   void update_away(PollDesc& pd) noexcept;
   int register_away(PollDesc& pd) noexcept;
   bool arm(PollDesc& pd, Op op) noexcept;
@@ -88,8 +86,8 @@ class UringPoller final : public NetPoller {
   bool doorbell_armed_ = false;
   bool dying_ = false;        // completions are only counted
   std::atomic<bool> away_{false};     // the holder of the P is not the ring's thread; the holder writes
-  std::optional<ReadyLoop> stand_in_;  // the holder's
-  std::atomic<int> stand_in_fd_{-1};  // its fd, for events_ready()
+  ReadyLoop stand_in_;                // made with the ring: later there may be no descriptor to be had
+  bool standing_ = false;             // the descriptors are registered with it; the holder's
   PollDesc* owed_ = nullptr;  // closed while away: to be called off at home
 };
 

@@ -86,6 +86,17 @@ bool Ring::enter_would_pay() const noexcept {
   return (__atomic_load_n(ring_.sq.kflags, __ATOMIC_RELAXED) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
 }
 
+bool Ring::overflows() const noexcept {
+  // acquire: set after the last completion that did fit.
+  return (__atomic_load_n(ring_.sq.kflags, __ATOMIC_ACQUIRE) & IORING_SQ_CQ_OVERFLOW) != 0;
+}
+
+bool Ring::looks_ready() const noexcept {
+  // relaxed, all: a hint.
+  if (__atomic_load_n(ring_.cq.ktail, __ATOMIC_RELAXED) != __atomic_load_n(ring_.cq.khead, __ATOMIC_RELAXED)) return true;
+  return (__atomic_load_n(ring_.sq.kflags, __ATOMIC_RELAXED) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+}
+
 void Ring::enter() noexcept { check(io_uring_submit_and_get_events(&ring_), "enter"); }
 
 void Ring::wait(std::int64_t timeout) noexcept {

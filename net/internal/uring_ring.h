@@ -6,7 +6,7 @@
 // seccomp filter or kernel.io_uring_disabled, the answer to the trial set-up is EINVAL, ENOSYS or EPERM, and epoll serves.
 //
 // I1. Only the thread that made it enters the kernel for it. Its queues in memory belong to whoever holds the P; anybody may
-//     look whether there is something in them (enter_would_pay, has_completions).
+//     look whether there is something in them (looks_ready).
 // I2. A completion that does not fit the queue is kept by the kernel (FEAT_NODROP) and reported by CQ_OVERFLOW: entering
 //     brings it. EBADR, "dropped for good", is fatal: a lost terminal completion would wedge its connection.
 //
@@ -37,8 +37,13 @@ class Ring {
 
   /// True if enter() has requests to hand over or completions to fetch.
   [[nodiscard]] bool enter_would_pay() const noexcept;
+  /// The same, or something for drain(), as far as another thread can tell. Threads: any.
+  [[nodiscard]] bool looks_ready() const noexcept;
   /// True if drain() has something to take.
   [[nodiscard]] bool has_completions() const noexcept { return io_uring_cq_ready(&ring_) != 0; }
+
+  /// True if the kernel keeps completions that did not fit the queue (I2). Threads: any.
+  [[nodiscard]] bool overflows() const noexcept;
 
   /// Submits, and lets the kernel make completions. Never blocks.
   void enter() noexcept;

@@ -19,6 +19,7 @@
 #include <thread>
 #include <vector>
 
+#include <heddle/core/chan.h>
 #include <heddle/core/clock.h>
 #include <heddle/core/internal/stack_sys.h>
 #include <heddle/core/run.h>
@@ -178,14 +179,16 @@ TEST(StackUse, stats_count_slots_and_guards) {
   heddle::run([] {
     WaitGroup wg;
     wg.add(200);
+    auto release = make_chan<int>();
     for (int i = 0; i < 200; ++i) {
       go({.stack = StackSize::kSmall}, [&] {
-        gosched();
+        static_cast<void>(release.recv());
         wg.done();
       });
     }
     const StackClassStats now = stack_stats().classes[0];
     EXPECT_GE(now.slots - now.free, 200U);
+    release.close();
     wg.wait();
   });
   const StackStats after = stack_stats();
