@@ -298,6 +298,32 @@ TEST(Blocking, counts_are_exact_under_forced_preemption) {
   }
 }
 
+// Calls that wait for each other, begun at the same moment on several Ms, while the first helpers are still coming up.
+TEST(Blocking, calls_that_wait_for_each_other_all_run) {
+  const DebugSetting forced(kForced);
+  const TimeLimit limit;
+  constexpr int kCalls = 6;
+  for (int run = 0; run < 200; ++run) {
+    heddle::run(
+        [] {
+          for (int round = 0; round < 5; ++round) {
+            std::atomic<int> here{0};
+            WaitGroup wg;
+            for (int i = 0; i < kCalls; ++i) {
+              wg.go([&] {
+                blocking([&] {
+                  ++here;
+                  while (here.load() < kCalls) ::usleep(50);
+                });
+              });
+            }
+            wg.wait();
+          }
+        },
+        {.procs = 4});
+  }
+}
+
 // --- the report of a deadlock ---
 
 // TSan keeps a thread of its own, and a process with foreign threads is never said to be dead.
