@@ -27,7 +27,7 @@ struct BlockingScope {
 /// goroutines run meanwhile. thread_locals are the helper's while `fn` runs.
 ///
 /// At most set_max_blocking() calls run at once (512); others wait their turn. A helper without work ends after ten seconds.
-/// Off goroutines it just calls `fn`.
+/// Off goroutines it just calls `fn`; a goroutine that is locked to a thread runs it there.
 /// Errors:  what `fn` throws. Threads: any.
 template <class F>
 auto blocking(F&& fn) -> std::invoke_result_t<F&> {

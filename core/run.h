@@ -16,6 +16,9 @@ struct RunOptions {
   int procs = 0;                          // Ps; 0: HEDDLE_PROCS, else the CPUs this process may use
   PollerKind poller = PollerKind::kAuto;  // kAuto: HEDDLE_POLLER, else io_uring if the kernel lets us, else epoll
   std::uint64_t seed = 0;                 // not 0: permute the order of runnable goroutines from this seed (tests)
+  /// False: a goroutine keeps its P until it parks or yields, whatever it does: its order on one P is then its own. For
+  /// tests; a seed implies it.
+  bool preempt = true;
 };
 
 namespace detail {
@@ -26,7 +29,9 @@ void run_main(void (*entry)(void*), void* arg, const RunOptions& options, const 
 /// Starts the scheduler, runs `fn` as the main goroutine, stops the scheduler, and returns what `fn` returned (0 if void).
 ///
 /// Goroutines left behind when `fn` returns are reported on standard error with their creation sites, and abandoned: their
-/// stacks are taken back without unwinding. run() waits for those that are running at that moment to park or yield.
+/// stacks are taken back without unwinding. run() waits for those that are running at that moment to park or yield; one that
+/// computes on for more than 10 ms is abandoned where it is, but not inside the C and C++ libraries, where it may hold a lock
+/// that others need. A system call that it sits in is cut short by a signal (EINTR).
 /// It may be called again after it returned.
 ///
 /// Threads: one run() at a time; the calling thread becomes worker 0. Never from a goroutine.

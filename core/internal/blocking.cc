@@ -5,9 +5,9 @@
 //     helper:         takes a G, runs it until it leaves, takes the next; ends after ten seconds without any
 //     exit_blocking:  yields, if it has no P: the G goes to the global queue
 //
-// I1. A job on the queue has a helper to come: `idle` counts helpers that will look at the queue again, and whoever adds a
-//     job either takes one from that count or has started another, unless all that are allowed are busy; and a busy helper
-//     looks at the queue before it becomes idle.
+// I1. A job on the queue has a helper to come: it has reserved an idle one, which gets a token, or a new one, which waits for
+//     its token first, unless all that are allowed are busy; and a busy helper looks at the queue before it becomes idle.
+//     Helpers that wait number idle + tokens + reservations whose job is not queued yet.
 //
 // enter_syscall(): two stores. sysmon takes the P when it sees the flag stay up (sysmon.cc).
 #include <heddle/core/blocking.h>
@@ -34,7 +34,7 @@ struct Helpers {
   RawMutex lock{LockRank::kSched};
   // Guarded by lock.
   GQueue jobs;
-  int idle = 0;   // waiting, less those that a new job has counted on
+  int idle = 0;   // waiting, less those that are reserved for a job
   int alive = 0;    // that take jobs, or will
   int threads = 0;  // that have not ended, or will be
   M* graves = nullptr;
@@ -108,6 +108,7 @@ void* helper_thread(void* arg) {
   char name[16];
   std::snprintf(name, sizeof name, "heddle-b%d", m->index);
   pthread_setname_np(pthread_self(), name);
+  static_cast<void>(wait_for_token());  // it was made for a job, and reserved for it
   while (G* g = next_job()) {
     execute(m, g);
     if (m->p != nullptr) fatal("a helper thread has a P");
@@ -141,20 +142,21 @@ void start_helper() {
 
 namespace {
 
-bool queue_job(G* g, void*) noexcept {
-  bool wake = false;
+bool queue(G* g, bool reserved) noexcept {
   {
     const LockGuard guard(helpers.lock);
     helpers.jobs.push_back(g);
-    if (helpers.idle > 0) {
+    if (!reserved && helpers.idle > 0) {
       --helpers.idle;
-      wake = true;
-      helpers.tokens.fetch_add(1, std::memory_order_acq_rel);
+      reserved = true;
     }
+    if (reserved) helpers.tokens.fetch_add(1, std::memory_order_acq_rel);
   }
-  if (wake) ::syscall(SYS_futex, &helpers.tokens, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+  if (reserved) ::syscall(SYS_futex, &helpers.tokens, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
   return true;
 }
+bool queue_reserved(G* g, void*) noexcept { return queue(g, true); }
+bool queue_job(G* g, void*) noexcept { return queue(g, false); }
 
 }  // namespace
 
@@ -162,24 +164,30 @@ namespace detail {
 
 void enter_blocking() {
   G* g = current_g();
-  if (g == nullptr || g->locks != 0) return;  // a locked one has a thread of its own, and blocks that
+  if (g == nullptr) return;
+  if (g->locks != 0) return enter_syscall();  // it has a thread of its own
+  bool reserved = false;
   bool start = false;
   {
     const LockGuard guard(helpers.lock);
-    start = helpers.idle == 0 && helpers.alive < most_helpers.load(std::memory_order_relaxed);
-    if (start) {
+    if (helpers.idle > 0) {
+      --helpers.idle;
+      reserved = true;
+    } else if (helpers.alive < most_helpers.load(std::memory_order_relaxed)) {
       ++helpers.alive;
       ++helpers.threads;
+      start = reserved = true;
     }
   }
   if (start) want_helper();
   sched.blocking.fetch_add(1, std::memory_order_relaxed);  // relaxed: asked when all else is quiet
-  park(queue_job, nullptr, WaitReason::kBlocking);
+  park(reserved ? queue_reserved : queue_job, nullptr, WaitReason::kBlocking);
 }
 
 void exit_blocking() {
   G* g = current_g();
-  if (g == nullptr || g->locks != 0) return;
+  if (g == nullptr) return;
+  if (g->locks != 0) return exit_syscall();
   sched.blocking.fetch_sub(1, std::memory_order_relaxed);
   bool without = false;
   {

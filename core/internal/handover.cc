@@ -16,9 +16,13 @@ void Hogs::push(G* g) noexcept {
   } while (!__atomic_compare_exchange_n(&in_, &head, g, true, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
 }
 
+void Hogs::lock() noexcept {
+  while (__atomic_exchange_n(&busy_, true, __ATOMIC_ACQUIRE)) ::sched_yield();
+}
+
 G* Hogs::take() noexcept {
   if (size() == 0) return nullptr;
-  const LockGuard guard(lock_);
+  lock();
   if (first_ == nullptr) {
     G* g = __atomic_exchange_n(&in_, nullptr, __ATOMIC_SEQ_CST);
     while (g != nullptr) {  // turn them round
@@ -29,16 +33,33 @@ G* Hogs::take() noexcept {
     }
   }
   G* g = first_;
-  if (g == nullptr) return nullptr;
-  first_ = g->hog_link;
-  __atomic_fetch_sub(&count_, 1, __ATOMIC_SEQ_CST);
+  if (g != nullptr) {
+    first_ = g->hog_link;
+    __atomic_fetch_sub(&count_, 1, __ATOMIC_SEQ_CST);
+  }
+  unlock();
   return g;
 }
 
 M* take_successor(P* p) noexcept {
   if (__atomic_exchange_n(raw(p->home_waits), false, __ATOMIC_SEQ_CST)) return p->home;
   const int spare = sched.spares.take_any();
-  return spare < 0 ? nullptr : __atomic_load_n(raw(sched.all_ms[spare]), __ATOMIC_ACQUIRE);
+  if (spare >= 0) return __atomic_load_n(raw(sched.all_ms[spare]), __ATOMIC_ACQUIRE);
+  G* hog = sched.hogs.take();
+  return hog == nullptr ? nullptr : hog->bound;
+}
+
+void untake_successor(P* p, M* m) noexcept {
+  if (m->preempted_seen.load(std::memory_order_acquire)) {
+    sched.hogs.push(m->curg);  // at the end of the queue now, which is no loss
+  } else if (m == p->home) {
+    // It waits on; but its flag was down, and an M that went idle meanwhile did not see it: as in wait_for_p().
+    p->home_waits.store(true, std::memory_order_seq_cst);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (sched.idle.try_take(p->index)) start_m(p, false);
+  } else {
+    sched.spares.put(m->index);
+  }
 }
 
 void hand_p(M* m, P* p) noexcept {
@@ -48,10 +69,7 @@ void hand_p(M* m, P* p) noexcept {
 }
 
 void pass_p(M* m, P* p) noexcept {
-#if HEDDLE_TSAN
-  P* none = nullptr;
-  m->lease.compare_exchange_strong(none, nullptr, std::memory_order_acq_rel);
-#endif
+  sanitizer::happens_after(m);  // enter_m(): found by way of a bit
   hand_p(m, p);
 }
 
@@ -73,8 +91,8 @@ P* held_p_slow(M* m) noexcept {
 
 void acquire_p(M* m, P* p) noexcept {
 #if HEDDLE_TSAN
-  // acquire, both: the edges from who passed the P, and from a holder that lost it in its signal handler (handover.h).
-  static_cast<void>(m->lease.load(std::memory_order_acquire));
+  // The edges from who passed the P on, and from a holder that lost it in its signal handler or to sysmon (handover.h).
+  sanitizer::happens_after(p);
   if (const detail::ThreadState* last = p->last_holder.load(std::memory_order_relaxed); last != nullptr) {
     static_cast<void>(last->sections.load(std::memory_order_acquire));
   }
@@ -97,6 +115,7 @@ P* release_p(M* m) noexcept {
     held = p;
     ::sched_yield();
   }
+  sanitizer::happens_before(p);
   p->m.store(nullptr, std::memory_order_relaxed);              // relaxed: for reports
   p->status.store(PStatus::kIdle, std::memory_order_relaxed);  // relaxed: for reports
   return p;
@@ -137,7 +156,7 @@ void lend_p(M* m, G* g) noexcept {
   stop_spinning(m);
   P* p = release_p(m);
   p->handoffs.add();
-  g->bound->lent_g = g;
+  g->bound->lent_g.store(g, std::memory_order_relaxed);  // relaxed: published by hand_p()
   pass_p(g->bound, p);
 }
 

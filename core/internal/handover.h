@@ -85,19 +85,25 @@ class Hogs {
   [[nodiscard]] HEDDLE_UNINSTRUMENTED int size() const noexcept { return __atomic_load_n(&count_, __ATOMIC_SEQ_CST); }
 
  private:
-  RawMutex lock_{LockRank::kSched};
+  HEDDLE_UNINSTRUMENTED void lock() noexcept;
+  HEDDLE_UNINSTRUMENTED void unlock() noexcept { __atomic_store_n(&busy_, false, __ATOMIC_RELEASE); }
+
+  bool busy_ = false;   // a lock that a signal handler may take: its holders are in sections, so never preempted
   G* in_ = nullptr;     // newest first; only pushed to, or taken whole
-  G* first_ = nullptr;  // oldest first; guarded by lock_
+  G* first_ = nullptr;  // oldest first; guarded by busy_
   int count_ = 0;
 };
 
-/// A successor for `p`: its home if that waits, else a spare; nullptr if there is none. The caller owes it the P.
+/// A successor for `p`: its home if that waits, else a spare, else the M of the oldest preempted G, so that hogs go on in turn
+/// where no thread can be made (the maker may wait for what one of them holds). nullptr: none. The caller owes it the P, or
+/// gives it back by untake_successor().
 HEDDLE_UNINSTRUMENTED M* take_successor(P* p) noexcept;
+void untake_successor(P* p, M* m) noexcept;
 
 /// Gives `p`, which the caller owns and has released, to `m`, which waits.
 HEDDLE_UNINSTRUMENTED void hand_p(M* m, P* p) noexcept;
 
-/// The same from the scheduler's side or sysmon, where TSan may be told: by way of the receiver's lease, which is null.
+/// The same from the scheduler's side or sysmon, where TSan may be told.
 void pass_p(M* m, P* p) noexcept;
 
 /// In nextp: go on, without a P (watch.cc I3).

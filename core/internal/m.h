@@ -47,8 +47,8 @@ struct alignas(128) M {
   G* curg = nullptr;
   P* p = nullptr;
   bool settled = false;   // nothing to see to before the next search: home holds its own P, and runs any G
-  G* lent_g = nullptr;    // came with nextp: the G to run with it; the lender's before, ours after
-  G* locked_g = nullptr;  // the G that called lock_os_thread() here: this M runs no other
+  std::atomic<G*> lent_g{nullptr};  // came with nextp: the G to run with it; the lender's before, ours after
+  std::atomic<G*> locked_g{nullptr};  // the G that called lock_os_thread() here: this M runs no other
   bool helper = false;    // runs blocking calls, and never asks for a P
   M* next_grave = nullptr;
   bool spinning = false;  // has a P, seeks a G, and is counted in Sched::spinning

@@ -140,7 +140,7 @@ void preempt_here(M* m, const ucontext_t* context) noexcept {
     hand_p(next, p);  // it looks at hogs before it sleeps
   }  // else sysmon finds it, and an idle P for it
   P* got = sleep_for_p(m);
-  m->lent_g = nullptr;
+  __atomic_store_n(raw(m->lent_g), static_cast<G*>(nullptr), __ATOMIC_RELAXED);
   g->bound = was_bound;
   __atomic_fetch_sub(&preempted_now, 1, __ATOMIC_RELAXED);
   __atomic_store_n(raw(m->preempted_seen), false, __ATOMIC_RELAXED);

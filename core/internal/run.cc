@@ -162,6 +162,7 @@ void set_up(const RunOptions& options) {
   all_idle.reset();
   unwatched.reset();
   read_debug_env();
+  sched.keeps_p = !options.preempt || options.seed != 0;
   choose_poller(options.poller);
   sched.ps = new P[static_cast<std::size_t>(sched.nprocs)];
   sched.ms = new M[static_cast<std::size_t>(sched.nprocs)];
@@ -317,6 +318,7 @@ int enter_m(M* m) noexcept {
     // release: publishes the M to whoever finds it; acquire: the last tenant's end.
     if (!sched.all_ms[i].compare_exchange_strong(none, m, std::memory_order_acq_rel)) continue;
     m->index = i;
+    sanitizer::happens_before(m);
     int n = sched.nms.load(std::memory_order_relaxed);
     while (n <= i && !sched.nms.compare_exchange_weak(n, i + 1, std::memory_order_acq_rel)) {
     }

@@ -81,6 +81,18 @@ inline void destroy_fiber([[maybe_unused]] void* fiber) noexcept {
 #endif
 }
 
+/// Edges that TSan cannot see, because a store on the way is made in a signal handler and so not instrumented.
+inline void happens_before([[maybe_unused]] const void* object) noexcept {
+#if HEDDLE_TSAN
+  __tsan_release(const_cast<void*>(object));
+#endif
+}
+inline void happens_after([[maybe_unused]] const void* object) noexcept {
+#if HEDDLE_TSAN
+  __tsan_acquire(const_cast<void*>(object));
+#endif
+}
+
 /// A stack whose goroutine is gone (ended or abandoned) holds no poisoned frames any more.
 inline void unpoison_stack([[maybe_unused]] void* lo, [[maybe_unused]] std::size_t size) noexcept {
 #if HEDDLE_ASAN

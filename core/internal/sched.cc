@@ -284,7 +284,7 @@ G* wait_for_locked(M* m) {
     if (sched.stopping.load(std::memory_order_acquire)) return nullptr;  // acquire: as in find_runnable()
   }
   if (!wait_for_p(m)) return nullptr;
-  return std::exchange(m->lent_g, nullptr);
+  return m->lent_g.exchange(nullptr, std::memory_order_relaxed);
 }
 
 // No P, or one that is not to be used here: see to it. False: the scheduler stops.
@@ -353,6 +353,7 @@ namespace {
       m->p = held_p(m);
       m->settled = false;
     }
+    sanitizer::happens_after(m->p);
     stays = settle(m, g);
   }
   m->curg_seen.store(nullptr, std::memory_order_relaxed);  // relaxed: for reports
@@ -378,10 +379,10 @@ G* find_runnable(M* m) {
     // acquire: pairs with the release in stop_scheduler(); all that main did is before it.
     if (sched.stopping.load(std::memory_order_acquire)) return nullptr;
     if (!m->settled) [[unlikely]] {
-      if (m->locked_g != nullptr) return wait_for_locked(m);
+      if (m->locked_g != nullptr && m->lent_g == nullptr) return wait_for_locked(m);
       if (!settle_p(m)) return nullptr;
       // To an M with a locked G: what to run came with the P.
-      if (G* g = std::exchange(m->lent_g, nullptr); g != nullptr) return g;
+      if (G* g = m->lent_g.exchange(nullptr, std::memory_order_relaxed); g != nullptr) return g;
     }
     P* p = m->p;
     const std::uint32_t tick = ++p->tick;

@@ -39,6 +39,7 @@ struct Sched {
   std::int64_t start_time = 0;
   const char* poller_name = "";
 
+  bool keeps_p = false;          // RunOptions::preempt is false
   bool async_preempt = true;     // HEDDLE_DEBUG=asyncpreemptoff=1
   std::int64_t force_preempt = 0;  // HEDDLE_DEBUG=preempt=500us: every so many ns, needed or not; 0: never
 
@@ -67,7 +68,9 @@ extern constinit Sched sched;
   if (m == nullptr) [[unlikely]] return nullptr;
   // acquire: pairs with acquire_p(), whoever ran it.
   P* p = m->lease.load(std::memory_order_acquire);
-  return p != nullptr ? p : held_p_slow(m);
+  if (p == nullptr) [[unlikely]] return held_p_slow(m);
+  sanitizer::happens_after(p);
+  return p;
 }
 [[nodiscard]] inline P* held_p() noexcept { return held_p(current_m()); }
 

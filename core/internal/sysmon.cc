@@ -4,6 +4,7 @@
 //                 a P whose G has not changed since the last round: asks it to poll before the next one
 //                 a goroutine that keeps its M: preempts it, or takes its P (watch.h)
 //   when nothing has run for 20 ms    whether all goroutines are asleep for ever (deadlock.h)
+//   every round   gives back the memory of stacks that nobody has used for seconds (stack.h)
 //   on request    starts the thread that prints the dump of all goroutines, or the report of a stack overflow (a signal
 //                 handler sets a flag: it must neither format text nor start a thread)
 //   on time       schedtrace
@@ -31,6 +32,7 @@
 #include <heddle/core/internal/deadlock.h>
 #include <heddle/core/internal/report.h>
 #include <heddle/core/internal/sched.h>
+#include <heddle/core/internal/stack.h>
 #include <heddle/core/internal/watch.h>
 
 namespace heddle {
@@ -117,7 +119,8 @@ void* sysmon_thread(void*) {
       check_deadlock();
       asked = now - last_active > kDeepAfter;  // until then the idle time may still be a pause of somebody's
     }
-    const bool may_go_deep = now - last_active > kDeepAfter && sched.idle.count() == sched.nprocs && next_trace == kNever;
+    const bool may_go_deep = now - last_active > kDeepAfter && sched.idle.count() == sched.nprocs && next_trace == kNever &&
+                             stack_arena().release_cold(now) == kNever;
     std::uint32_t wants = kNothing;
     if (may_go_deep) {
       deep.store(true, std::memory_order_seq_cst);  // seq_cst: then look again; pairs with sysmon_kick()
@@ -148,6 +151,7 @@ void* sysmon_thread(void*) {
       continue;
     }
     const bool keeps = watch.look(woke);
+    static_cast<void>(stack_arena().release_cold(woke));
     // relaxed: set while no scheduler runs.
     if (helps.load(std::memory_order_relaxed) && something_waits(seen, woke) && sched.idle.any()) {
       wake_p();

@@ -107,14 +107,7 @@ bool retake(M* m) noexcept {
   }
   m->retaking.store(false, std::memory_order_release);
   if (!taken) {
-    if (next == p->home) {
-      // It waits on; but its flag was down, and an M that went idle meanwhile did not see it: as in wait_for_p().
-      p->home_waits.store(true, std::memory_order_seq_cst);
-      std::atomic_thread_fence(std::memory_order_seq_cst);
-      if (sched.idle.try_take(p->index)) start_m(p, false);
-    } else {
-      sched.spares.put(next->index);
-    }
+    untake_successor(p, next);
     return false;
   }
   p->retakes.fetch_add(1, std::memory_order_relaxed);  // a statistic
@@ -208,6 +201,7 @@ void Watch::let_one_run(std::int64_t now) noexcept {
 }
 
 bool Watch::look(std::int64_t now) noexcept {
+  if (sched.keeps_p) return false;
   bool again = sched.hogs.size() != 0;
   const int n = sched.nms.load(std::memory_order_acquire);
   for (int i = 0; i < n; ++i) {

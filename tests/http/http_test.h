@@ -145,6 +145,7 @@ void on_one_p(F fn, std::uint64_t seed = 0) {
   RunOptions options;
   options.procs = 1;
   options.seed = seed;
+  options.preempt = false;
   run(fn, options);
 }
 
