@@ -30,6 +30,7 @@ struct ThreadState {
   // The runtime would like its goroutine to yield; set by anybody, cleared by the scheduler.
   std::atomic<std::uint32_t> want_yield{0};
   M* m = nullptr;
+  ThreadState* before = nullptr;  // who held the P that this thread was lent in its handler; for TSan's sake
 };
 
 }  // namespace detail

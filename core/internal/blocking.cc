@@ -260,7 +260,7 @@ void lock_os_thread() {
       const Section section;
       if (const int i = sched.spares.take_any(); i >= 0) {
         g->bound = sched.all_ms[i].load(std::memory_order_acquire);
-        g->bound->locked_g = g;  // it waits for a P, and reads this when it has got one
+        g->bound.load(std::memory_order_relaxed)->locked_g = g;  // it waits for a P, and reads this when it has got one
         break;
       }
     }
@@ -275,7 +275,7 @@ void unlock_os_thread() {
   if (g->locks == 0) fatal("unlock_os_thread: the goroutine is not locked");
   if (--g->locks != 0) return;
   const Section section;
-  g->bound->locked_g = nullptr;
+  g->bound.load(std::memory_order_relaxed)->locked_g = nullptr;  // relaxed: ours
   g->bound = nullptr;
 }
 

@@ -44,7 +44,7 @@ struct alignas(64) G {
   void* sp = nullptr;
   G* link = nullptr;
   M* m = nullptr;      // while kRunning
-  M* bound = nullptr;  // the one M that can run it; null: any
+  std::atomic<M*> bound{nullptr};  // the one M that can run it; null: any. Written by the M that runs it
   G* hog_link = nullptr;  // in Sched::hogs
   std::uint32_t locks = 0;  // lock_os_thread() calls
   void (*entry)(void*) = nullptr;

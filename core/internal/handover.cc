@@ -46,7 +46,7 @@ M* take_successor(P* p) noexcept {
   const int spare = sched.spares.take_any();
   if (spare >= 0) return __atomic_load_n(raw(sched.all_ms[spare]), __ATOMIC_ACQUIRE);
   G* hog = sched.hogs.take();
-  return hog == nullptr ? nullptr : hog->bound;
+  return hog == nullptr ? nullptr : __atomic_load_n(raw(hog->bound), __ATOMIC_RELAXED);
 }
 
 void untake_successor(P* p, M* m) noexcept {
@@ -89,14 +89,18 @@ P* held_p_slow(M* m) noexcept {
   return m->lease.load(std::memory_order_acquire);
 }
 
-void acquire_p(M* m, P* p) noexcept {
 #if HEDDLE_TSAN
-  // The edges from who passed the P on, and from a holder that lost it in its signal handler or to sysmon (handover.h).
+// The edges from who passed the P on, and from holders that got or lost it in a signal handler or to sysmon.
+HEDDLE_UNINSTRUMENTED void after_last_holders(P* p) noexcept {
   sanitizer::happens_after(p);
-  if (const detail::ThreadState* last = p->last_holder.load(std::memory_order_relaxed); last != nullptr) {
-    static_cast<void>(last->sections.load(std::memory_order_acquire));
-  }
+  detail::ThreadState* last = p->last_holder.load(std::memory_order_relaxed);
+  for (int i = 0; last != nullptr && i < 64; ++i, last = last->before) sanitizer::happens_after(&last->sections);
+}
 #endif
+
+void acquire_p(M* m, P* p) noexcept {
+  after_last_holders(p);
+  m->ts->before = nullptr;
   p->last_holder.store(m->ts, std::memory_order_relaxed);
   m->p = p;
   m->settled = false;
@@ -154,10 +158,10 @@ bool go_home(M* m) noexcept {
 
 void lend_p(M* m, G* g) noexcept {
   stop_spinning(m);
-  P* p = release_p(m);
-  p->handoffs.add();
-  g->bound->lent_g.store(g, std::memory_order_relaxed);  // relaxed: published by hand_p()
-  pass_p(g->bound, p);
+  M* to = g->bound;
+  to->lent_g.store(g, std::memory_order_relaxed);  // relaxed: published by hand_p()
+  m->p->handoffs.add();
+  pass_p(to, release_p(m));
 }
 
 bool wait_for_p(M* m) noexcept {

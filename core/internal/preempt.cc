@@ -40,6 +40,7 @@ HEDDLE_UNINSTRUMENTED void take_up(M* m, P* p) noexcept {
   m->p = p;
   m->settled = false;
   p->schedtick.add_from_handler();
+  m->ts->before = __atomic_load_n(raw(p->last_holder), __ATOMIC_RELAXED);
   __atomic_store_n(raw(p->last_holder), m->ts, __ATOMIC_RELAXED);
   __atomic_store_n(raw(p->m), m, __ATOMIC_RELAXED);
   __atomic_store_n(raw(p->status), PStatus::kRunning, __ATOMIC_RELAXED);
@@ -77,7 +78,7 @@ HEDDLE_UNINSTRUMENTED bool may_end_at(std::uintptr_t pc) noexcept {
 // The scheduler stops, and this goroutine will not: it is left where it is, for good, and the thread goes home.
 HEDDLE_SWITCHES_STACKS void abandon_here(M* m, G* g) noexcept {
   __atomic_store_n(raw(m->ts->sections), 1U, __ATOMIC_RELAXED);
-  g->bound = nullptr;
+  __atomic_store_n(raw(g->bound), static_cast<M*>(nullptr), __ATOMIC_RELAXED);
   m->leave = Leave::kAbandon;
   sigset_t urgent;
   sigemptyset(&urgent);
@@ -128,8 +129,8 @@ void preempt_here(M* m, const ucontext_t* context) noexcept {
     return;
   }
   __atomic_fetch_add(&preempted_now, 1, __ATOMIC_RELAXED);
-  M* const was_bound = g->bound;
-  g->bound = m;
+  M* const was_bound = __atomic_load_n(raw(g->bound), __ATOMIC_RELAXED);
+  __atomic_store_n(raw(g->bound), m, __ATOMIC_RELAXED);
   __atomic_store_n(raw(g->status), GStatus::kPreempted, __ATOMIC_RELAXED);
   m->preempted_at = context;
   __atomic_store_n(raw(m->preempted_seen), true, __ATOMIC_RELEASE);
@@ -141,7 +142,7 @@ void preempt_here(M* m, const ucontext_t* context) noexcept {
   }  // else sysmon finds it, and an idle P for it
   P* got = sleep_for_p(m);
   __atomic_store_n(raw(m->lent_g), static_cast<G*>(nullptr), __ATOMIC_RELAXED);
-  g->bound = was_bound;
+  __atomic_store_n(raw(g->bound), was_bound, __ATOMIC_RELAXED);
   __atomic_fetch_sub(&preempted_now, 1, __ATOMIC_RELAXED);
   __atomic_store_n(raw(m->preempted_seen), false, __ATOMIC_RELAXED);
   // Without a P: the scheduler stops, or sysmon saw that all others wait for what this one may hold (let_one_run).

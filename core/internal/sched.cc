@@ -353,7 +353,7 @@ namespace {
       m->p = held_p(m);
       m->settled = false;
     }
-    sanitizer::happens_after(m->p);
+    if (m->p != nullptr) after_last_holders(m->p);
     stays = settle(m, g);
   }
   m->curg_seen.store(nullptr, std::memory_order_relaxed);  // relaxed: for reports
@@ -366,7 +366,7 @@ void execute(M* m, G* g) { execute_here(m, g); }
 void schedule_loop(M* m) {
   while (G* g = find_runnable(m)) {
     if (m->spinning) reset_spinning(m);
-    if (g->bound != nullptr && g->bound != m) [[unlikely]] {
+    if (const M* bound = g->bound.load(std::memory_order_relaxed); bound != nullptr && bound != m) [[unlikely]] {  // relaxed: as g
       lend_p(m, g);
       continue;
     }

@@ -64,12 +64,18 @@ extern constinit Sched sched;
 /// The P that the caller may use; nullptr if it has none: a foreign thread, or its goroutine was blocked so long that sysmon
 /// took the P. In a section.
 [[nodiscard]] P* held_p_slow(M* m) noexcept;
+/// Tells TSan of hand-overs that it cannot see.
+#if HEDDLE_TSAN
+void after_last_holders(P* p) noexcept;
+#else
+inline void after_last_holders(P*) noexcept {}
+#endif
 [[nodiscard]] inline P* held_p(M* m) noexcept {
   if (m == nullptr) [[unlikely]] return nullptr;
   // acquire: pairs with acquire_p(), whoever ran it.
   P* p = m->lease.load(std::memory_order_acquire);
   if (p == nullptr) [[unlikely]] return held_p_slow(m);
-  sanitizer::happens_after(p);
+  after_last_holders(p);
   return p;
 }
 [[nodiscard]] inline P* held_p() noexcept { return held_p(current_m()); }

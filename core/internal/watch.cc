@@ -144,11 +144,22 @@ bool Watch::look_at(M* m, Seen& seen, std::int64_t now) noexcept {
   }
   if (now - seen.since < kShortSlice) return true;
   const std::int64_t cpu = cpu_time(tid);
+  if (p == nullptr) {
+    // It lost its P while it slept, and may sleep again any moment; a signal must not meet it there. So only who computes
+    // for a while is stopped.
+    if (sleeps(tid)) {
+      seen.cpu = cpu;
+    } else if (cpu - seen.cpu >= 2 * kShortSlice) {
+      seen.cpu = cpu;
+      preempt(m);
+    }
+    return true;
+  }
   const bool computes = cpu - seen.cpu > (now - seen.cpu_at) / 16;
   if (!computes && now - seen.cpu_at >= kStill) {
     // Too little CPU time: blocked, or the kernel gave the CPU to others.
     if (cpu == seen.cpu && sleeps(tid)) {
-      if (++seen.still >= 2 && p != nullptr && retake(m)) seen.still = 0;
+      if (++seen.still >= 2 && retake(m)) seen.still = 0;
     } else {
       seen.still = 0;
     }
@@ -162,10 +173,10 @@ bool Watch::look_at(M* m, Seen& seen, std::int64_t now) noexcept {
   } else {
     return true;  // looked too soon to tell
   }
-  const bool waits = p == nullptr || something_short_waits(p, now);
+  const bool waits = something_short_waits(p, now);
   const bool over = waits || (now - seen.since >= kSlice && sched.hogs.size() != 0);
   if (!over) return true;
-  if (!seen.asked && p != nullptr) {
+  if (!seen.asked) {
     seen.asked = true;
     m->ts->want_yield.store(1, std::memory_order_relaxed);  // relaxed: a wish
     want_spares(2);
