@@ -12,6 +12,7 @@
 // Everything runs inside the main goroutine. Read them with `--benchmark_repetitions=5 --benchmark_report_aggregates_only`:
 // on a shared machine single figures mean little.
 #include <benchmark/benchmark.h>
+#include <heddle/core/blocking.h>
 #include <heddle/core/chan.h>
 #include <heddle/core/go.h>
 #include <heddle/core/mutex.h>
@@ -52,6 +53,21 @@ void yield(benchmark::State& state) {
   wg.wait();
 }
 BENCHMARK(yield);
+
+// To a helper thread and back: two wakes of a thread.
+void blocking_hop(benchmark::State& state) {
+  for (auto _ : state) heddle::blocking([] {});
+}
+BENCHMARK(blocking_hop)->UseRealTime();
+
+// Around a call that turns out to be short.
+void syscall_pair(benchmark::State& state) {
+  for (auto _ : state) {
+    heddle::enter_syscall();
+    heddle::exit_syscall();
+  }
+}
+BENCHMARK(syscall_pair);
 
 void chan_pingpong(benchmark::State& state) {
   auto ping = make_chan<int>();

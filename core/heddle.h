@@ -1,6 +1,7 @@
 // Everything of heddle's core: <heddle/heddle.h>.
 #pragma once
 
+#include <heddle/core/blocking.h>
 #include <heddle/core/chan.h>
 #include <heddle/core/clock.h>
 #include <heddle/core/dump.h>
@@ -9,6 +10,7 @@
 #include <heddle/core/mutex.h>
 #include <heddle/core/panic.h>
 #include <heddle/core/run.h>
+#include <heddle/core/sched_stats.h>
 #include <heddle/core/select.h>
 #include <heddle/core/stack_stats.h>
 #include <heddle/core/wait_group.h>

@@ -1,7 +1,7 @@
 // Preemption that keeps the thread (runtime-facts D).
 //
-//     sysmon: its slice is over -> want_yield, then SIGURG      any goroutine: yield_check(), go(), channel operations
-//                                     |                                   see want_yield and yield by themselves
+//     sysmon: its slice is over -> want_yield, then SIGURG      yield_check() and go() see want_yield, and yield by
+//                                     |                         themselves
 //     handler: outside every section: |
 //        G kPreempted, bound to this M; P to home or a spare; G on `hogs`; the thread sleeps in the handler
 //     a scheduler takes G from `hogs`: lends its P to this M; the handler returns, G goes on as if nothing had been

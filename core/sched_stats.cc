@@ -1,0 +1,46 @@
+#include <heddle/core/sched_stats.h>
+
+#include <heddle/core/internal/sched.h>
+
+namespace heddle {
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;  // relaxed, all: statistics
+
+ProcStats stats_of(const P& p) {
+  ProcStats s;
+  s.idle = sched.idle.holds(p.index);
+  s.switches = p.schedtick.get();
+  s.steals = p.steals.get();
+  s.steal_tries = p.steal_tries.get();
+  for (int i = 0; i < sched.nprocs; ++i) s.stolen_from.push_back(p.stolen_from[i].get());
+  s.polls = p.polls.get();
+  s.events = p.events.get();
+  s.preempts = p.preempts.load(kRelaxed);
+  s.retakes = p.retakes.load(kRelaxed);
+  s.handoffs = p.handoffs.get();
+  s.started = p.started.get();
+  s.ended = p.ended.get();
+  s.queued = p.runq.size() + (p.runq.has_next() ? 1U : 0U);
+  s.timers = p.timers.size();
+  return s;
+}
+
+}  // namespace
+
+SchedStats sched_stats() {
+  SchedStats all;
+  if (sched.nprocs == 0) return all;
+  for (int i = 0; i < sched.nprocs; ++i) all.procs.push_back(stats_of(sched.ps[i]));
+  all.global_queue = sched.globq.size();
+  all.preempted = static_cast<std::uint32_t>(sched.hogs.size());
+  all.spinning = static_cast<std::uint32_t>(sched.spinning.load(kRelaxed));
+  for (int i = 0; i < sched.nms.load(std::memory_order_acquire); ++i) {
+    if (sched.all_ms[i].load(kRelaxed) != nullptr) ++all.threads;
+  }
+  all.spares = static_cast<std::uint32_t>(sched.spares.count());
+  all.blocking = static_cast<std::uint32_t>(sched.blocking.load(kRelaxed));
+  return all;
+}
+
+}  // namespace heddle
