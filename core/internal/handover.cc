@@ -159,6 +159,7 @@ bool go_home(M* m) noexcept {
 void lend_p(M* m, G* g) noexcept {
   stop_spinning(m);
   M* to = g->bound;
+  sanitizer::happens_after(to);  // enter_m(): found by way of a bit
   to->lent_g.store(g, std::memory_order_relaxed);  // relaxed: published by hand_p()
   m->p->handoffs.add();
   pass_p(to, release_p(m));

@@ -135,6 +135,7 @@ void preempt_here(M* m, const ucontext_t* context) noexcept {
   m->preempted_at = context;
   __atomic_store_n(raw(m->preempted_seen), true, __ATOMIC_RELEASE);
   m->p = nullptr;
+  m->settled = false;
   sched.hogs.push(g);
   if (p != nullptr) {
     __atomic_fetch_add(raw(p->preempts), 1, __ATOMIC_RELAXED);

@@ -104,7 +104,7 @@ TEST(Go, a_closure_that_throws_when_moved_starts_nothing) {
     go([&] { ran = true; });
     gosched();
     EXPECT_TRUE(ran.load());
-  }, {.procs = 1});
+  }, {.procs = 1, .preempt = false});
 }
 
 TEST(Go, destroys_the_closure_when_the_goroutine_ends) {
@@ -127,7 +127,7 @@ TEST(Go, runs_the_newest_next_and_the_others_in_order) {
         gosched();
         EXPECT_EQ(order, "cab");
       },
-      {.procs = 1});
+      {.procs = 1, .preempt = false});
 }
 
 TEST(Gosched, a_ping_pong_through_runnext_does_not_starve_the_queue) {
@@ -149,7 +149,7 @@ TEST(Gosched, a_ping_pong_through_runnext_does_not_starve_the_queue) {
         go(Chain{stop});
         while (!ran.load()) gosched();
       },
-      {.procs = 1});
+      {.procs = 1, .preempt = false});
 }
 
 TEST(Goexit, runs_destructors_and_ends_only_its_goroutine) {
@@ -300,7 +300,7 @@ TEST(Dump, tells_status_reason_name_and_site) {
             << text;
         EXPECT_NE(text.find("[runnable]:"), std::string::npos) << text;
       },
-      {.procs = 1});
+      {.procs = 1, .preempt = false});
   EXPECT_EQ(dump_goroutines(), "");
 }
 

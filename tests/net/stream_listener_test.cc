@@ -165,6 +165,9 @@ TEST(StreamListener, a_refused_connection_is_closed_at_once) {
 }
 
 TEST(StreamListener, out_of_descriptors_it_rests_and_goes_on) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "UBSan looks at an object's type by way of a pipe: without descriptors it finds every object invalid";
+#endif
   rlimit before{};
   ::getrlimit(RLIMIT_NOFILE, &before);
   with_procs(1, [&before] {
