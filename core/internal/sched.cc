@@ -212,7 +212,9 @@ G* take_hog(P* p, bool in_any_case) noexcept {
   const std::uint64_t ticks = coarse_ticks();
   if (!in_any_case && ticks - p->last_hog < kHogFactor * kTendTicks) return nullptr;
   p->last_hog = ticks;
-  return sched.hogs.take();
+  G* g = sched.hogs.take();
+  if (g != nullptr) sanitizer::happens_after(g);
+  return g;
 }
 
 G* steal(M* m, P* p) noexcept {
@@ -346,6 +348,7 @@ namespace {
     m->curg_seen.store(g, std::memory_order_relaxed);               // relaxed: for reports
     g->status.store(GStatus::kRunning, std::memory_order_relaxed);  // relaxed: the G is ours
     if (m->p != nullptr) [[likely]] m->p->schedtick.add();
+    sanitizer::happens_before(g);  // for who takes it from the hogs, where a handler put it
     enter_g(m, g);
     m->curg = nullptr;
     // acquire: as in held_p().

@@ -204,6 +204,7 @@ void Watch::let_one_run(std::int64_t now) noexcept {
   }
   ticks_since_ = now;
   if (G* g = sched.hogs.take(); g != nullptr) {
+    sanitizer::happens_after(g);
     M* m = g->bound;
     m->nextp.store(kNoP, std::memory_order_release);
     m->awake.store(1, std::memory_order_seq_cst);
