@@ -1,7 +1,7 @@
 // Runtime sections: the stretches of heddle's own code in which a thread must not lose its P.
 //
 // A goroutine past its slice is taken off by a signal (internal/preempt.h), and one that blocks in the kernel loses its P
-// to sysmon (internal/sysmon.cc). Both must never happen while the thread is in the middle of changing a run queue, a
+// to sysmon (internal/watch.h). Both must never happen while the thread is in the middle of changing a run queue, a
 // channel or a ring: what it holds would stay held. So all such code runs in a section, which is a count per thread:
 //
 //     handler (same thread):   sections != 0  ->  only notes the wish, and returns

@@ -9,7 +9,7 @@
 //     its token first, unless all that are allowed are busy; and a busy helper looks at the queue before it becomes idle.
 //     Helpers that wait number idle + tokens + reservations whose job is not queued yet.
 //
-// enter_syscall(): two stores. sysmon takes the P when it sees the flag stay up (sysmon.cc).
+// enter_syscall(): two stores. sysmon takes the P when it sees the flag stay up (watch.cc).
 #include <heddle/core/blocking.h>
 
 #include <errno.h>
@@ -28,6 +28,7 @@ namespace heddle {
 namespace {
 
 constexpr std::int64_t kIdleExit = 10'000'000'000;  // ns
+constinit std::atomic<std::int64_t> idle_exit{kIdleExit};  // less in tests
 constexpr int kMostHelpers = 512;
 
 struct Helpers {
@@ -65,7 +66,8 @@ void bury(M* m) noexcept {
 
 // True if the helper got a token; false after kIdleExit, or at the scheduler's stop.
 bool wait_for_token() noexcept {
-  const timespec limit{kIdleExit / 1'000'000'000, 0};
+  const std::int64_t ns = idle_exit.load(std::memory_order_relaxed);  // relaxed: set while no scheduler runs
+  const timespec limit{ns / 1'000'000'000, ns % 1'000'000'000};
   for (;;) {
     std::uint32_t n = helpers.tokens.load(std::memory_order_acquire);
     while (n > 0) {
@@ -87,16 +89,16 @@ G* next_job() noexcept {
       if (G* g = helpers.jobs.pop_front(); g != nullptr) return g;
       ++helpers.idle;
     }
-    if (wait_for_token()) continue;
-    const LockGuard guard(helpers.lock);
-    if (sched.stopping.load(std::memory_order_acquire)) return nullptr;
-    if (helpers.idle > 0) {
-      --helpers.idle;
-      --helpers.alive;  // from here on nobody counts on us
-      return nullptr;
+    while (!wait_for_token()) {
+      const LockGuard guard(helpers.lock);
+      if (sched.stopping.load(std::memory_order_acquire)) return nullptr;
+      if (helpers.idle > 0) {
+        --helpers.idle;
+        --helpers.alive;  // from here on nobody counts on us
+        return nullptr;
+      }
+      // A job counts on each of us who wait; its token is there, or comes when its goroutine has left its stack.
     }
-    // A job has counted on us since; we are one of those whom its token was for, so it is there.
-    helpers.tokens.fetch_sub(1, std::memory_order_acq_rel);
   }
 }
 
@@ -278,6 +280,13 @@ void unlock_os_thread() {
   g->bound.load(std::memory_order_relaxed)->locked_g = nullptr;  // relaxed: ours
   g->bound = nullptr;
 }
+
+namespace detail {
+void set_helper_idle_exit_for_test(std::int64_t ns) noexcept {
+  idle_exit.store(ns == 0 ? kIdleExit : ns, std::memory_order_relaxed);  // relaxed: as above
+}
+std::uint32_t helper_tokens_for_test() noexcept { return helpers.tokens.load(std::memory_order_acquire); }
+}  // namespace detail
 
 void yield_check() {
   detail::ThreadState* ts = detail::thread_state();

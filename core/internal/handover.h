@@ -3,7 +3,7 @@
 //     lend_p       a scheduler has picked a bound G: its M gets the P, the scheduler's M waits
 //     give_back    home waits for its P: the holder lets it have it at the next scheduling point
 //     preempt      in the signal handler: the P goes on with home or a spare, the thread waits for another P (preempt.cc)
-//     retake       sysmon takes the P of an M whose goroutine is blocked in the kernel (retake.cc)
+//     retake       sysmon takes the P of an M whose goroutine is blocked in the kernel (watch.cc)
 //
 // I1. A P is handed over by exactly one store to the receiver's nextp, by its owner; before that the owner has cleared its
 //     own `p` and `lease`.

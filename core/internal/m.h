@@ -15,7 +15,7 @@
 // I1. `curg`, `p` belong to the M's own thread. `p` is null exactly while the M has none and knows it.
 // I2. `nextp` is written by whoever gives this M a P, and taken by the M when it wakes: between two Ms a P has always exactly
 //     one owner.
-// I3. `lease` is the P as others may take it away: equal to `p`, or null because sysmon took it (retake.cc) while the M's
+// I3. `lease` is the P as others may take it away: equal to `p`, or null because sysmon took it (watch.cc) while the M's
 //     goroutine was outside every section. Code in a section that wants the P asks held_p(); the scheduler's side brings
 //     `p` up to date when a goroutine leaves.
 #pragma once

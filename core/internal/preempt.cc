@@ -3,7 +3,7 @@
 //     sysmon: its slice is over -> want_yield, then SIGURG      yield_check() and go() see want_yield, and yield by
 //                                     |                         themselves
 //     handler: outside every section: |
-//        G kPreempted, bound to this M; P to home or a spare; G on `hogs`; the thread sleeps in the handler
+//        G kPreempted, bound to this M; P to a successor (handover.h); G on `hogs`; the thread sleeps in the handler
 //     a scheduler takes G from `hogs`: lends its P to this M; the handler returns, G goes on as if nothing had been
 //
 // Nothing of the thread changes hands: malloc's arenas and locks, errno, thread_locals, exceptions in flight stay where they

@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 #include <pthread.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
@@ -11,6 +10,7 @@
 #include <stdexcept>
 
 #include <heddle/core/chan.h>
+#include <heddle/core/internal/blocking.h>
 #include <heddle/core/mutex.h>
 #include <heddle/core/wait_group.h>
 
@@ -22,10 +22,8 @@ namespace {
 using namespace std::chrono_literals;
 using test::DebugSetting;
 using test::kForced;
+using test::tid;
 using test::TimeLimit;
-
-// noipa: a compiler may think that a thread's own things never change under a function.
-[[gnu::noipa]] long tid() { return ::syscall(SYS_gettid); }
 
 [[gnu::noipa]] std::string thread_name() {
   std::array<char, 16> name{};
@@ -299,6 +297,31 @@ TEST(Blocking, counts_are_exact_under_forced_preemption) {
 }
 
 // Calls that wait for each other, begun at the same moment on several Ms, while the first helpers are still coming up.
+// A helper's time was up between a goroutine's reservation and its token, and it took a token that was not there yet: 2^32 - 1
+// were left.
+TEST(Blocking, helpers_that_end_at_any_moment_lose_no_job_and_leave_no_token) {
+  const TimeLimit limit;
+  detail::set_helper_idle_exit_for_test(20'000);
+  heddle::run(
+      [] {
+        std::atomic<int> done{0};
+        WaitGroup wg;
+        for (int i = 0; i < 8; ++i) {
+          wg.go([&] {
+            for (int k = 0; k < 200; ++k) {
+              blocking([&] { done.fetch_add(1); });
+              for (int pause = k % 7; pause > 0; --pause) gosched();
+            }
+          });
+        }
+        wg.wait();
+        EXPECT_EQ(done.load(), 8 * 200);
+        EXPECT_LE(detail::helper_tokens_for_test(), 8U);
+      },
+      {.procs = 2});
+  detail::set_helper_idle_exit_for_test(0);
+}
+
 TEST(Blocking, calls_that_wait_for_each_other_all_run) {
   const DebugSetting forced(kForced);
   const TimeLimit limit;

@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 #include <dirent.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <heddle/core/chan.h>
@@ -17,10 +16,8 @@ namespace {
 using namespace std::chrono_literals;
 using test::DebugSetting;
 using test::kForced;
+using test::tid;
 using test::TimeLimit;
-
-// noipa: a compiler may think that a thread's own things never change under a function.
-[[gnu::noipa]] long tid() { return ::syscall(SYS_gettid); }
 
 int count_threads() {
   DIR* dir = ::opendir("/proc/self/task");
