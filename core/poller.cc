@@ -18,9 +18,9 @@ Poller* current_poller() noexcept {
 }
 
 Poller* poller_of(int index) noexcept {
-  return index >= 0 && index < sched.nprocs ? sched.ms[index].poller.get() : nullptr;
+  return index >= 0 && index < sched.nps.load(std::memory_order_acquire) ? sched.ms[index].poller.get() : nullptr;
 }
 
-int worker_count() noexcept { return sched.nprocs; }
+int worker_count() noexcept { return sched.nps.load(std::memory_order_acquire); }
 
 }  // namespace heddle

@@ -57,6 +57,19 @@ int run(Fn&& fn, const RunOptions& options = {}, const std::source_location& sit
 /// Number of Ps: how many goroutines may run at once. 0 outside run().
 [[nodiscard]] int procs() noexcept;
 
+/// Changes the number of Ps while run() is under way; returns when the new number holds.
+///
+/// With fewer, a goroutine that computes on a P too many goes on for a slice (some ms) at most, and connections that are at
+/// home there are served on, by its thread, until they end. 0 stands for the default, which then follows the process's CPU
+/// affinity and cgroup quota, as it does from the start if RunOptions and HEDDLE_PROCS name no number; any other number ends
+/// that. At most 256.
+///
+/// Returns: the number before.
+/// Errors:  n < 0 is fatal. The old number stays if run() is about to end, or no thread can be had for a new P (which is said on
+///          standard error).
+/// Threads: goroutines (whose thread may block for some 100 us), and any other while run() is sure to last.
+int set_procs(int n);
+
 /// The poller back end in use: "io_uring", "epoll", or "sleep" where net is not linked in. "" outside run().
 [[nodiscard]] const char* poller_name() noexcept;
 

@@ -9,11 +9,13 @@ constexpr auto kRelaxed = std::memory_order_relaxed;  // relaxed, all: statistic
 
 ProcStats stats_of(const P& p) {
   ProcStats s;
-  s.idle = sched.idle.holds(p.index);
+  s.retired = p.retired;
+  s.idle = sched.idle.holds(p.index) || sched.resting.holds(p.index);
   s.switches = p.schedtick.get();
   s.steals = p.steals.get();
   s.steal_tries = p.steal_tries.get();
-  for (int i = 0; i < sched.nprocs; ++i) s.stolen_from.push_back(p.stolen_from[i].get());
+  const int nps = sched.nps.load(std::memory_order_acquire);  // acquire: with its Ps
+  for (int i = 0; i < nps; ++i) s.stolen_from.push_back(p.stolen_from[i].get());
   s.polls = p.polls.get();
   s.events = p.events.get();
   s.preempts = p.preempts.load(kRelaxed);
@@ -23,6 +25,9 @@ ProcStats stats_of(const P& p) {
   s.ended = p.ended.get();
   s.queued = p.runq.size() + (p.runq.has_next() ? 1U : 0U);
   s.timers = p.timers.size();
+  s.pauses = p.pauses.load(kRelaxed);
+  s.paused = Duration(p.paused_ns.load(kRelaxed));
+  s.longest_pause = Duration(p.longest_pause_ns.load(kRelaxed));
   return s;
 }
 
@@ -30,8 +35,8 @@ ProcStats stats_of(const P& p) {
 
 SchedStats sched_stats() {
   SchedStats all;
-  if (sched.nprocs == 0) return all;
-  for (int i = 0; i < sched.nprocs; ++i) all.procs.push_back(stats_of(sched.ps[i]));
+  const int nps = sched.nps.load(std::memory_order_acquire);  // acquire: as above
+  for (int i = 0; i < nps; ++i) all.procs.push_back(stats_of(sched.ps[i]));
   all.global_queue = sched.globq.size();
   all.preempted = static_cast<std::uint32_t>(sched.hogs.size());
   all.spinning = static_cast<std::uint32_t>(sched.spinning.load(kRelaxed));
@@ -39,6 +44,8 @@ SchedStats sched_stats() {
     if (sched.all_ms[i].load(kRelaxed) != nullptr) ++all.threads;
   }
   all.spares = static_cast<std::uint32_t>(sched.spares.count());
+  all.world_stops = sched.stops.load(kRelaxed);
+  all.world_stopping = Duration(sched.stopping_ns.load(kRelaxed));
   all.blocking = static_cast<std::uint32_t>(sched.blocking.load(kRelaxed));
   return all;
 }

@@ -7,11 +7,14 @@
 #include <cstdint>
 #include <vector>
 
+#include <heddle/core/clock.h>
+
 namespace heddle {
 
 /// One P since run() began.
 struct ProcStats {
   bool idle = false;
+  bool retired = false;           // set_procs() made it one too many: it only serves its poller
   std::uint64_t switches = 0;     // goroutines it ran, counted each time one was resumed
   std::uint64_t steals = 0;       // thefts that got something
   std::uint64_t steal_tries = 0;  // other Ps looked at for it
@@ -25,6 +28,9 @@ struct ProcStats {
   std::uint64_t ended = 0;
   std::uint32_t queued = 0;       // runnable goroutines in its queue
   std::uint32_t timers = 0;
+  std::uint64_t pauses = 0;       // times it stood because the world was stopped,
+  Duration paused{};              // for how long in all, and at most
+  Duration longest_pause{};
 };
 
 struct SchedStats {
@@ -35,6 +41,8 @@ struct SchedStats {
   std::uint32_t threads = 0;       // workers, spares and helpers
   std::uint32_t spares = 0;        // of these, spares that wait for a P
   std::uint32_t blocking = 0;      // goroutines in blocking(), waiting or running
+  std::uint64_t world_stops = 0;   // stop_the_world() calls,
+  Duration world_stopping{};       // and how long it took in all until every P stood
 };
 
 /// The numbers now; all zero when no run() is under way. Allocates; some microseconds. Threads: goroutines, and any other

@@ -105,11 +105,7 @@ G* next_job() noexcept {
 void* helper_thread(void* arg) {
   auto* m = static_cast<M*>(arg);
   unmask_signals();
-  void* signal_stack = make_signal_stack();
-  attach_thread(m);
-  char name[16];
-  std::snprintf(name, sizeof name, "heddle-b%d", m->index);
-  pthread_setname_np(pthread_self(), name);
+  void* signal_stack = begin_thread(m, 'b');
   static_cast<void>(wait_for_token());  // it was made for a job, and reserved for it
   while (G* g = next_job()) {
     execute(m, g);
@@ -247,8 +243,10 @@ void exit_syscall() {
   bool without = false;
   {
     const Section section;
-    m->in_syscall.store(0, std::memory_order_relaxed);
-    without = held_p() == nullptr;
+    m->in_syscall.store(0, std::memory_order_relaxed);  // relaxed: sysmon looks at the sections as well
+    // Also if the scheduler stops: a goroutine that makes one call after the other is hardly ever outside libc, where it could
+    // be ended. acquire: as in find_runnable().
+    without = held_p() == nullptr || sched.stopping.load(std::memory_order_acquire);
   }
   if (without) gosched();
 }

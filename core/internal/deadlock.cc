@@ -32,14 +32,15 @@ int count_threads() {
 }
 
 bool nothing_can_wake() {
-  if (sched.idle.count() != sched.nprocs || sched.globq.size() != 0 || sched.hogs.size() != 0) return false;
+  const int nps = sched.nps.load(std::memory_order_acquire);  // acquire: with its Ps
+  if (sched.idle.count() + sched.resting.count() != nps || sched.globq.size() != 0 || sched.hogs.size() != 0) return false;
   if (sched.blocking.load(std::memory_order_acquire) != 0) return false;  // acquire: with what it counts
   for (int i = 0; i < sched.nms.load(std::memory_order_acquire); ++i) {
     const M* m = sched.all_ms[i].load(std::memory_order_acquire);
     // One that runs without a P: blocked in the kernel, its P taken.
     if (m != nullptr && m->curg_seen.load(std::memory_order_acquire) != nullptr) return false;
   }
-  for (int i = 0; i < sched.nprocs; ++i) {
+  for (int i = 0; i < nps; ++i) {
     const P& p = sched.ps[i];
     if (p.runq.size() != 0 || p.runq.has_next() || p.timers.next() != kNever) return false;
     if (p.poller->in_use()) return false;
@@ -49,7 +50,7 @@ bool nothing_can_wake() {
 
 std::uint64_t all_runs() noexcept {
   std::uint64_t sum = 0;
-  for (int i = 0; i < sched.nprocs; ++i) sum += sched.ps[i].schedtick.get();
+  for (int i = 0; i < sched.nps.load(std::memory_order_acquire); ++i) sum += sched.ps[i].schedtick.get();
   return sum;
 }
 

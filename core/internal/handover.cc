@@ -5,6 +5,7 @@
 
 #include <heddle/core/check.h>
 #include <heddle/core/internal/sched.h>
+#include <heddle/core/internal/world.h>
 
 namespace heddle {
 
@@ -56,7 +57,7 @@ void untake_successor(P* p, M* m) noexcept {
     // It waits on; but its flag was down, and an M that went idle meanwhile did not see it: as in wait_for_p().
     p->home_waits.store(true, std::memory_order_seq_cst);
     std::atomic_thread_fence(std::memory_order_seq_cst);
-    if (sched.idle.try_take(p->index)) start_m(p, false);
+    if (take_idle(p)) start_m(p, false);
   } else {
     sched.spares.put(m->index);
   }
@@ -84,9 +85,22 @@ P* sleep_for_p(M* m) noexcept {
 
 P* held_p_slow(M* m) noexcept {
   if (m->p == nullptr) return nullptr;
-  // sysmon has it in its hand: it saw us outside a section a moment ago, and gives it back if it looks again.
-  while (m->retaking.load(std::memory_order_acquire)) ::sched_yield();
-  return m->lease.load(std::memory_order_acquire);
+  // sysmon has it in its hand: it saw us outside a section a moment ago, and gives it back if it looks again. Who stops the
+  // world keeps it for longer; our caller may hold a lock, so we do not wait for that, but go on as if we had none.
+  while (m->retaking.load(std::memory_order_acquire)) {  // acquire: pairs with retake() and let_go()
+    if ((sched.world.load(std::memory_order_acquire) & 1) != 0) return nullptr;
+    ::sched_yield();
+  }
+  return m->lease.load(std::memory_order_acquire);  // acquire: as in held_p()
+}
+
+P* held_p_back(M* m) noexcept {
+  if (m->p == nullptr) return nullptr;
+  while (m->retaking.load(std::memory_order_acquire)) {  // acquire: as in held_p_slow()
+    pause_for_world();  // not until it goes on: the next stop may have begun, and this P be back
+    ::sched_yield();
+  }
+  return m->lease.load(std::memory_order_acquire);  // acquire: as in held_p()
 }
 
 #if HEDDLE_TSAN
@@ -170,7 +184,7 @@ bool wait_for_p(M* m) noexcept {
   if (P* home = m->home; home != nullptr) {
     home->home_waits.store(true, std::memory_order_seq_cst);
     std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with stop_m(): keeps I3
-    if (sched.idle.try_take(home->index)) start_m(home, false);
+    if (take_idle(home)) start_m(home, false);
   } else if (m->locked_g == nullptr) {
     sched.spares.put(m->index);
   }

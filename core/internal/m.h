@@ -69,7 +69,7 @@ struct alignas(128) M {
 
   // Written by others.
   std::atomic<P*> lease{nullptr};
-  std::atomic<bool> retaking{false};  // sysmon has the lease in its hand and may give it back
+  std::atomic<bool> retaking{false};  // sysmon, or who stops the world, has the lease in hand and may give it back
   std::atomic<P*> nextp{nullptr};
   std::atomic<std::uint32_t> awake{0};  // futex word of an M that waits for a P outside a poller
   std::atomic<std::uint32_t> in_syscall{0};  // its goroutine said so (enter_syscall)
@@ -80,6 +80,7 @@ struct alignas(128) M {
   std::atomic<bool> spinning_seen{false};
   std::atomic<bool> parked_seen{false};
   std::atomic<bool> preempted_seen{false};  // waits in the signal handler
+  std::atomic<bool> stands_seen{false};     // the same, because the world is stopped: it keeps its P
   const void* preempted_at = nullptr;       // then: its ucontext_t
 };
 

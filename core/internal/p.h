@@ -35,9 +35,10 @@ class OwnedCounter {
 };
 
 struct alignas(128) P {
-  // Constant while the scheduler runs.
+  // Constant while the scheduler runs, but for `retired`.
   int index = 0;
   M* home = nullptr;  // the worker that this P returns to whenever it is free: its connections are on that M's ring
+  bool retired = false;      // set_procs() made it one too many: it serves its poller, and runs no goroutines (world.h I4)
   Poller* poller = nullptr;  // made by home, used by whoever holds the P, or sleeps as its host while it is idle
 
   // Owned by the holder.
@@ -63,6 +64,8 @@ struct alignas(128) P {
   std::atomic<PStatus> status{PStatus::kIdle};
   std::atomic<M*> m{nullptr};        // the holder
   std::atomic<M*> host{nullptr};     // idle: the M that sleeps in the poller
+  std::atomic<std::uint32_t> stood{0};  // the number of the stop for which its holder stands (world.h I3)
+  std::atomic<std::uint64_t> pauses{0}, paused_ns{0}, longest_pause_ns{0};  // written by the stopper
   std::atomic<bool> home_waits{false};  // home has no P and wants this one back; whoever takes the flag must give it
 
   // The section count of the last holder. TSan does not see a P change hands in a signal handler; reading this tells it.

@@ -14,7 +14,8 @@
 //     spares.
 // I3. It sleeps on the signal stack, and nothing ever switches away from that.
 //
-// When the scheduler stops, the same signal ends goroutines that compute on: abandon_here().
+// When the scheduler stops, the same signal ends goroutines that compute on: abandon_here(). When the world is stopped, the
+// goroutine stands in the handler with its P, and goes on with it: world.h.
 //
 // An M that lost its P to sysmon and computes on is stopped here as well: it goes on `hogs` without a P to give.
 #include <heddle/core/internal/preempt.h>
@@ -27,6 +28,7 @@
 #include <heddle/core/internal/context.h>
 #include <heddle/core/internal/sched.h>
 #include <heddle/core/internal/unwind.h>
+#include <heddle/core/internal/world.h>
 
 namespace heddle {
 namespace {
@@ -56,7 +58,8 @@ constinit int untouchables = 0;
 
 int note_untouchable(dl_phdr_info* info, std::size_t, void*) {
   const std::string_view name = info->dlpi_name == nullptr ? "" : info->dlpi_name;
-  constexpr std::string_view kNames[] = {"libc.so", "ld-linux", "libstdc++", "libgcc_s", "libasan", "libtsan", "libubsan", "jemalloc", "tcmalloc", "mimalloc", "vdso"};
+  constexpr std::string_view kNames[] = {"libc.so",  "ld-linux", "libstdc++", "libgcc_s", "libasan", "libtsan",
+                                         "libubsan", "jemalloc", "tcmalloc",  "mimalloc", "vdso"};
   bool ours = false;
   for (const std::string_view n : kNames) ours = ours || name.find(n) != std::string_view::npos;
   if (!ours) return 0;
@@ -111,6 +114,14 @@ void preempt_here(M* m, const ucontext_t* context) noexcept {
   }
   __atomic_store_n(raw(ts->sections), 1U, __ATOMIC_RELAXED);  // from here on we are the runtime
   __atomic_signal_fence(__ATOMIC_SEQ_CST);
+  m->preempted_at = context;
+  if ((__atomic_load_n(raw(sched.world), __ATOMIC_ACQUIRE) & 1) != 0) {  // acquire: as in stand_if_asked()
+    __atomic_store_n(raw(m->stands_seen), true, __ATOMIC_RELEASE);  // release: preempted_at; pairs with who stopped the world
+    stand_in_handler(m);
+    __atomic_store_n(raw(m->stands_seen), false, __ATOMIC_RELAXED);  // relaxed: for reports
+    __atomic_store_n(raw(ts->sections), 0U, __ATOMIC_RELEASE);  // release: as leave_section()
+    return;
+  }
   bool go = __atomic_load_n(&preempted_now, __ATOMIC_RELAXED) < most_preempted();
   // By exchange: sysmon may have the lease in its hand. Then leave it alone: it sees the section, and gives it back.
   P* p = go ? __atomic_exchange_n(raw(m->lease), static_cast<P*>(nullptr), __ATOMIC_ACQ_REL) : nullptr;
@@ -132,7 +143,6 @@ void preempt_here(M* m, const ucontext_t* context) noexcept {
   M* const was_bound = __atomic_load_n(raw(g->bound), __ATOMIC_RELAXED);
   __atomic_store_n(raw(g->bound), m, __ATOMIC_RELAXED);
   __atomic_store_n(raw(g->status), GStatus::kPreempted, __ATOMIC_RELAXED);
-  m->preempted_at = context;
   __atomic_store_n(raw(m->preempted_seen), true, __ATOMIC_RELEASE);
   m->p = nullptr;
   m->settled = false;

@@ -197,10 +197,10 @@ struct Group {
   return static_cast<int>(std::min<std::int64_t>(cpus, CpuQuota::kNone - 1));
 }
 
-[[nodiscard]] int affinity_cpus() noexcept {
+[[nodiscard]] int affinity_cpus(std::uint32_t tid) noexcept {
   cpu_set_t sets[8];  // 8,192 CPUs: the most that Linux builds for
   std::memset(sets, 0, sizeof sets);
-  if (::sched_getaffinity(0, sizeof sets, sets) == 0) return CPU_COUNT_S(sizeof sets, sets);
+  if (::sched_getaffinity(static_cast<pid_t>(tid), sizeof sets, sets) == 0) return CPU_COUNT_S(sizeof sets, sets);
   return static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN));
 }
 
@@ -257,9 +257,9 @@ int procs_for(int cpus, int quota) noexcept {
   return std::clamp(std::min(cpus, std::max(quota, 2)), 1, kMaxProcs);
 }
 
-int available_procs() noexcept {
+int available_procs(std::uint32_t tid) noexcept {
   static const CpuQuota quota;  // 16 KiB, and I3
-  return procs_for(affinity_cpus(), quota.cpus());
+  return procs_for(affinity_cpus(tid), quota.cpus());
 }
 
 }  // namespace heddle

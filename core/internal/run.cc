@@ -43,11 +43,12 @@ namespace {
 class Meeting {
  public:
   void reset() noexcept { here_.store(0, std::memory_order_relaxed); }  // relaxed: before the threads exist
-  void arrive_and_wait(std::uint32_t all) noexcept {
+  // `all` tells how many, asked again and again: it may grow.
+  void arrive_and_wait(std::uint32_t (*all)() noexcept) noexcept {
     // acq_rel: what each did before arriving is seen by all that leave; pairs with itself and the load below.
     std::uint32_t here = here_.fetch_add(1, std::memory_order_acq_rel) + 1;
-    if (here == all) ::syscall(SYS_futex, &here_, FUTEX_WAKE_PRIVATE, INT32_MAX, nullptr, nullptr, 0);
-    while (here < all) {
+    if (here == all()) ::syscall(SYS_futex, &here_, FUTEX_WAKE_PRIVATE, INT32_MAX, nullptr, nullptr, 0);
+    while (here < all()) {
       ::syscall(SYS_futex, &here_, FUTEX_WAIT_PRIVATE, here, nullptr, nullptr, 0);
       here = here_.load(std::memory_order_acquire);
     }
@@ -56,6 +57,12 @@ class Meeting {
  private:
   std::atomic<std::uint32_t> here_{0};
 };
+
+constinit int first_procs = 0;
+std::uint32_t first_workers() noexcept { return static_cast<std::uint32_t>(first_procs); }
+// set_procs() makes more of them, but none any more when the caller of run() arrives. So nobody leaves a meeting of all of them
+// before that, whatever number he saw when he came. acquire: pairs with add_p().
+std::uint32_t all_workers() noexcept { return static_cast<std::uint32_t>(sched.nps.load(std::memory_order_acquire)); }
 
 Meeting all_up;
 Meeting all_idle;
@@ -72,8 +79,10 @@ PollerKind wanted_poller(PollerKind option) {
   std::exit(2);
 }
 
-int wanted_procs(int option) {
+// `by_default`: nobody named a number.
+int wanted_procs(int option, bool* by_default) {
   int n = option;
+  *by_default = false;
   if (n <= 0) {
     if (const char* env = std::getenv("HEDDLE_PROCS"); env != nullptr && *env != '\0') {
       char* end = nullptr;
@@ -85,6 +94,7 @@ int wanted_procs(int option) {
       n = static_cast<int>(v < kMaxProcs ? v : kMaxProcs);
     } else {
       n = available_procs();
+      *by_default = true;
     }
   }
   return n < kMaxProcs ? n : kMaxProcs;
@@ -133,22 +143,21 @@ void choose_poller(PollerKind option) {
 
 void* worker_thread(void* arg) {
   auto* m = static_cast<M*>(arg);
-  void* signal_stack = make_signal_stack();
-  attach_thread(m);
-  char name[16];
-  std::snprintf(name, sizeof name, "heddle-m%d", m->index);
-  pthread_setname_np(m->thread, name);
-  all_up.arrive_and_wait(static_cast<std::uint32_t>(sched.nprocs));
-  if (host_p(m, m->home)) schedule_loop(m);  // set_up() made its P idle
-  all_idle.arrive_and_wait(static_cast<std::uint32_t>(sched.nprocs));
-  unwatched.arrive_and_wait(static_cast<std::uint32_t>(sched.nprocs));
-  detach_thread(m);
-  drop_signal_stack(signal_stack);
+  void* signal_stack = begin_thread(m, 'm');
+  all_up.arrive_and_wait(first_workers);
+  work_as_home(m, signal_stack);
   return nullptr;
 }
 
 void set_up(const RunOptions& options) {
-  sched.nprocs = wanted_procs(options.procs);
+  bool by_default = false;
+  const int n = wanted_procs(options.procs, &by_default);
+  first_procs = n;
+  procs_open(by_default);
+  sched.nprocs.set(n);
+  sched.world.store(0, std::memory_order_relaxed);
+  sched.stops.store(0, std::memory_order_relaxed);
+  sched.stopping_ns.store(0, std::memory_order_relaxed);
   sched.seed = options.seed;
   sched.start_time = nanotime();
   sched.stopping.store(false, std::memory_order_relaxed);  // relaxed: the threads start after this
@@ -169,29 +178,21 @@ void set_up(const RunOptions& options) {
   if (std::getenv("HEDDLE_TSAN_PREEMPT") == nullptr) sched.keeps_p = true;
 #endif
   choose_poller(options.poller);
-  sched.ps = new P[static_cast<std::size_t>(sched.nprocs)];
-  sched.ms = new M[static_cast<std::size_t>(sched.nprocs)];
-  for (int i = 0; i < sched.nprocs; ++i) {
-    P& p = sched.ps[i];
-    M& m = sched.ms[i];
-    p.index = m.index = i;
-    p.home = &m;
-    m.home = &p;
-    p.host.store(&m, std::memory_order_relaxed);  // relaxed: the threads start after this
-    enter_m(&m);
-    // Any odd number will do; a seed makes a single-P schedule reproducible.
-    p.rng = (sched.seed != 0 ? sched.seed : static_cast<std::uint64_t>(nanotime())) * 0x9E37'79B9'7F4A'7C15ULL +
-            static_cast<std::uint64_t>(2 * i + 1);
-    if (p.rng == 0) p.rng = 1;
+  // Room for all that there may ever be: what is not used is not touched.
+  sched.ps = static_cast<P*>(::operator new(sizeof(P) * kMaxProcs, std::align_val_t{alignof(P)}));
+  sched.ms = static_cast<M*>(::operator new(sizeof(M) * kMaxProcs, std::align_val_t{alignof(M)}));
+  for (int i = 0; i < n; ++i) {
+    make_p(i);
     if (i > 0) sched.idle.put(i);
   }
+  sched.nps.store(n, std::memory_order_release);  // release: the threads start after this, and read it
 }
 
 void start_workers() {
-  for (int i = 1; i < sched.nprocs; ++i) {
+  for (int i = 1; i < sched.nps.load(std::memory_order_acquire); ++i) {
     M& m = sched.ms[i];
     const int err = pthread_create(&m.thread, nullptr, worker_thread, &m);
-    if (err != 0) fatal("cannot start worker thread %d of %d: %s", i, sched.nprocs, std::strerror(err));
+    if (err != 0) fatal("cannot start worker thread %d of %d: %s", i, int{sched.nprocs}, std::strerror(err));
   }
 }
 
@@ -242,8 +243,8 @@ void take_back_stacks() {
 void tear_down() {
   GQueue rest;
   sched.globq.pop(UINT32_MAX, rest);  // runnable Gs left behind are found in the arena
-  for (int i = 0; i < sched.nprocs; ++i) {
-    static_cast<void>(sched.idle.try_take(i));
+  for (int i = 0; i < sched.nps.load(std::memory_order_acquire); ++i) {
+    static_cast<void>(take_idle(&sched.ps[i]));
     for (int c = 0; c < kStackClasses; ++c) stack_arena().give(static_cast<StackSize>(c), sched.ps[i].free_gs[c]);
   }
   while (sched.hogs.take() != nullptr) {
@@ -255,11 +256,16 @@ void tear_down() {
   sched.nms.store(0, std::memory_order_relaxed);
   while (sched.spares.take_any() >= 0) {
   }
-  delete[] sched.ps;
-  delete[] sched.ms;
+  for (int i = 0; i < sched.nps.load(std::memory_order_relaxed); ++i) {  // relaxed: as above
+    sched.ps[i].~P();
+    sched.ms[i].~M();
+  }
+  ::operator delete(sched.ps, std::align_val_t{alignof(P)});
+  ::operator delete(sched.ms, std::align_val_t{alignof(M)});
   sched.ps = nullptr;
   sched.ms = nullptr;
-  sched.nprocs = 0;
+  sched.nprocs.set(0);
+  sched.nps.store(0, std::memory_order_relaxed);  // relaxed: as above
   sched.poller_name = "";
 }
 
@@ -269,23 +275,55 @@ bool RunState::all_ended() noexcept {
   // Ended first: then equality means that at the moment of the first sum nobody was alive to start another.
   std::uint64_t ended = sched.ended_elsewhere.load(std::memory_order_seq_cst);
   std::uint64_t started = 0;
-  for (int i = 0; i < sched.nprocs; ++i) ended += sched.ps[i].ended.get();
+  for (int i = 0; i < sched.nps.load(std::memory_order_acquire); ++i) ended += sched.ps[i].ended.get();
   std::atomic_thread_fence(std::memory_order_seq_cst);  // the two sums in this order
-  for (int i = 0; i < sched.nprocs; ++i) started += sched.ps[i].started.get();
+  for (int i = 0; i < sched.nps.load(std::memory_order_acquire); ++i) started += sched.ps[i].started.get();
   started += sched.started_elsewhere.load(std::memory_order_seq_cst);
   return ended == started;
 }
 
 void RunState::stop() noexcept {
-  // release: all that the main goroutine did is before every M's return from its loop; pairs with find_runnable().
-  sched.stopping.store(true, std::memory_order_release);
-  for (int i = 0; i < sched.nprocs; ++i) sched.ps[i].poller->wake();
+  // All that the main goroutine did is before every M's return from its loop; pairs with find_runnable(). seq_cst: then nps;
+  // pairs with add_p(), which stores nps and then looks at this.
+  sched.stopping.store(true, std::memory_order_seq_cst);
+  for (int i = 0; i < sched.nps.load(std::memory_order_acquire); ++i) sched.ps[i].poller->wake();
   for (int i = 0; i < sched.nms.load(std::memory_order_acquire); ++i) {
     M* m = sched.all_ms[i].load(std::memory_order_acquire);  // acquire: pairs with enter_m()
     if (m == nullptr) continue;
     m->awake.store(1, std::memory_order_seq_cst);  // seq_cst: sleep_for_p() clears it, then looks at stopping
     ::syscall(SYS_futex, &m->awake, FUTEX_WAKE_PRIVATE, INT32_MAX, nullptr, nullptr, 0);
   }
+}
+
+void make_p(int i) {
+  P& p = *::new (&sched.ps[i]) P;
+  M& m = *::new (&sched.ms[i]) M;
+  p.index = i;
+  p.home = &m;
+  m.home = &p;
+  p.host.store(&m, std::memory_order_relaxed);  // relaxed: its thread starts after this
+  if (enter_m(&m) < 0) fatal("more than %d threads", kMaxMs);
+  // Any odd number will do; a seed makes a single-P schedule reproducible.
+  p.rng = (sched.seed != 0 ? sched.seed : static_cast<std::uint64_t>(nanotime())) * 0x9E37'79B9'7F4A'7C15ULL +
+          static_cast<std::uint64_t>(2 * i + 1);
+  if (p.rng == 0) p.rng = 1;
+}
+
+void* begin_thread(M* m, char kind) {
+  void* signal_stack = make_signal_stack();
+  attach_thread(m);
+  char name[16];
+  std::snprintf(name, sizeof name, "heddle-%c%d", kind, m->index);
+  pthread_setname_np(pthread_self(), name);
+  return signal_stack;
+}
+
+void work_as_home(M* m, void* signal_stack) {
+  if (host_p(m, m->home)) schedule_loop(m);  // who made its P put it into a mask
+  all_idle.arrive_and_wait(all_workers);
+  unwatched.arrive_and_wait(all_workers);
+  detach_thread(m);
+  drop_signal_stack(signal_stack);
 }
 
 void attach_thread(M* m) {
@@ -351,7 +389,7 @@ void run_main(void (*entry)(void*), void* arg, const RunOptions& options, const 
   start_workers();
   attach_thread(m);
   sched.poller_name = m->poller->name();
-  all_up.arrive_and_wait(static_cast<std::uint32_t>(sched.nprocs));
+  all_up.arrive_and_wait(first_workers);
   acquire_p(m, &sched.ps[0]);
 
   void* place = nullptr;
@@ -373,12 +411,12 @@ void run_main(void (*entry)(void*), void* arg, const RunOptions& options, const 
   reports_close();  // like sysmon, and before it: a report's thread readies goroutines
   spares_quiesce();  // these two while sysmon still ends goroutines that compute on
   helpers_stop();
-  all_idle.arrive_and_wait(static_cast<std::uint32_t>(sched.nprocs));  // likewise
+  all_idle.arrive_and_wait(all_workers);  // likewise
   sysmon_stop();  // before any poller goes: it wakes Ms through them
   spares_end();
-  unwatched.arrive_and_wait(static_cast<std::uint32_t>(sched.nprocs));
+  unwatched.arrive_and_wait(all_workers);
   detach_thread(m);
-  for (int i = 1; i < sched.nprocs; ++i) pthread_join(sched.ms[i].thread, nullptr);
+  for (int i = 1; i < sched.nps.load(std::memory_order_acquire); ++i) pthread_join(sched.ms[i].thread, nullptr);
   drop_signal_stack(signal_stack);
   tear_down();
   sched.running.store(false);

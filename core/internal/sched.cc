@@ -14,9 +14,9 @@
 //     a reap can pay.
 // I2. Gs that feed each other through runnext share one turn of kNextStreak runs; then the ring has its turn. So a
 //     ping-pong pair cannot starve the rest.
-// I4. Preempted Gs, which have had a slice, come after all others, but not later than kHogEvery after the last one was stopped: so they
-//     get a third of a busy P or so, and a short request waits for one slice at most.
 // I3. A P that is never out of work still polls and runs its timers every kTendEvery, or after the G that runs then.
+// I4. Preempted Gs, which have had a slice, come after all others, but not later than kHogEvery after the last one was
+//     stopped: so they get a third of a busy P or so, and a short request waits for one slice at most.
 #include <heddle/core/internal/sched.h>
 
 #if defined(__x86_64__)
@@ -33,6 +33,7 @@
 #include <heddle/core/clock.h>
 #include <heddle/core/internal/context.h>
 #include <heddle/core/internal/sanitizer.h>
+#include <heddle/core/internal/world.h>
 
 constinit thread_local heddle::detail::ThreadState heddle_thread_state;
 
@@ -283,10 +284,27 @@ G* wait_for_locked(M* m) {
     want_spares(1);
     const timespec pause{0, 50'000};
     ::nanosleep(&pause, nullptr);
+    stand_if_asked(m);
     if (sched.stopping.load(std::memory_order_acquire)) return nullptr;  // acquire: as in find_runnable()
   }
   if (!wait_for_p(m)) return nullptr;
   return m->lent_g.exchange(nullptr, std::memory_order_relaxed);
+}
+
+// A retired P: its poller's events and its timers are seen to, and what they ready is for the other Ps.
+void serve_retired(M* m, P* p) {
+  if (m->spinning) reset_spinning(m);
+  run_timers(p);
+  if (worth_polling(p)) poll(p);
+  GQueue readied;
+  while (G* g = pick(p)) readied.push_back(g);
+  if (!readied.empty()) {
+    sched.globq.push_all(readied);
+    wake_p();
+  }
+  for (int c = 0; c < kStackClasses; ++c) {
+    if (!p->free_gs[c].empty()) stack_arena().give(static_cast<StackSize>(c), p->free_gs[c]);
+  }
 }
 
 // No P, or one that is not to be used here: see to it. False: the scheduler stops.
@@ -353,7 +371,7 @@ namespace {
     m->curg = nullptr;
     // acquire: as in held_p().
     if (m->lease.load(std::memory_order_acquire) != m->p) [[unlikely]] {
-      m->p = held_p(m);
+      m->p = held_p_back(m);
       m->settled = false;
     }
     if (m->p != nullptr) after_last_holders(m->p);
@@ -387,7 +405,13 @@ G* find_runnable(M* m) {
       // To an M with a locked G: what to run came with the P.
       if (G* g = m->lent_g.exchange(nullptr, std::memory_order_relaxed); g != nullptr) return g;
     }
+    if (stand_if_asked(m)) [[unlikely]] continue;
     P* p = m->p;
+    if (p->retired) [[unlikely]] {
+      serve_retired(m, p);
+      if (!stop_m(m)) return nullptr;
+      continue;
+    }
     const std::uint32_t tick = ++p->tick;
     // relaxed: as in tend().
     if (tick % 4 == 0 || p->tend_due.load(std::memory_order_relaxed)) tend(p);

@@ -7,6 +7,8 @@
 //   handover.cc   acquire_p release_p lend_p give_back   a P goes from M to M
 //   preempt.cc    preempt_here                           a G is taken off by a signal (preempt.h)
 //   blocking.cc   blocking enter_syscall exit_syscall    calls that block the thread
+//   world.cc      stop_the_world start_the_world         all Ps stand
+//   set_procs.cc  set_procs                              more Ps, or fewer
 //   spares.cc     spares_start                           threads for Ps whose own are busy
 //   run.cc        run                                    start and end
 //   sysmon.cc     sysmon                                 the watchdog
@@ -28,11 +30,24 @@
 
 namespace heddle {
 
+/// A number that everybody reads and that changes hardly ever (world.h I4).
+class RareInt {
+ public:
+  // relaxed, both: who acts on it looks again at what it stands for (the masks, a P's own `retired`). For handlers, too.
+  HEDDLE_UNINSTRUMENTED operator int() const noexcept { return __atomic_load_n(&v_, __ATOMIC_RELAXED); }
+  HEDDLE_UNINSTRUMENTED void set(int v) noexcept { __atomic_store_n(&v_, v, __ATOMIC_RELAXED); }
+
+ private:
+  int v_ = 0;
+};
+
 struct Sched {
+  RareInt nprocs;                // Ps that run goroutines: the first so many of ps
+  std::atomic<int> nps{0};       // Ps ever made in this run(); those from nprocs on are retired (set_procs.cc)
+  std::atomic<std::uint32_t> world{0};  // odd: stopped, or being stopped (world.h)
   // Constant while run() is under way.
-  int nprocs = 0;
-  P* ps = nullptr;       // [kMaxProcs]; allocated once, for ever
-  M* ms = nullptr;       // [kMaxProcs]; likewise
+  P* ps = nullptr;       // room for kMaxProcs; the first nps exist
+  M* ms = nullptr;       // likewise: their homes
   std::uint64_t seed = 0;
   int schedtrace_ms = 0;
   bool scheddetail = false;
@@ -48,6 +63,7 @@ struct Sched {
   std::atomic<std::uint64_t> next_id{1};
   alignas(64) std::atomic<int> spinning{0};  // Ms that seek work and have not found any; see wakeup.cc
   alignas(64) IdleMask idle;
+  IdleMask resting;  // likewise, of retired Ps
   alignas(64) GlobQ globq;
   alignas(64) SpareSet spares;
   Hogs hogs;
@@ -55,6 +71,7 @@ struct Sched {
   std::atomic<int> nms{0};
   std::atomic<std::uint64_t> started_elsewhere{0}, ended_elsewhere{0};  // goroutines, by Ms without a P
   std::atomic<int> blocking{0};  // goroutines in blocking(), queued or running
+  std::atomic<std::uint64_t> stops{0}, stopping_ns{0};  // of the world
 };
 
 extern constinit Sched sched;
@@ -64,6 +81,8 @@ extern constinit Sched sched;
 /// The P that the caller may use; nullptr if it has none: a foreign thread, or its goroutine was blocked so long that sysmon
 /// took the P. In a section.
 [[nodiscard]] P* held_p_slow(M* m) noexcept;
+/// The scheduler's side, where no lock is held: the same, but it waits for a P that the stopper of the world has in hand.
+[[nodiscard]] P* held_p_back(M* m) noexcept;
 /// Tells TSan of hand-overs that it cannot see.
 #if HEDDLE_TSAN
 void after_last_holders(P* p) noexcept;
@@ -96,7 +115,11 @@ bool runq_put_next(P* p, G* g) noexcept;
 // --- wakeup.cc ---
 /// Work was queued: starts one spinning M, if a P is idle and no M spins already.
 void wake_p() noexcept;
-/// Gives P `p`, which the caller owns, to its home M.
+/// True if there is a G that an idle P could run.
+[[nodiscard]] bool work_anywhere() noexcept;
+/// Takes P `p` if it is idle, or retired and at rest: the caller owns it then.
+[[nodiscard]] bool take_idle(P* p) noexcept;
+/// Gives P `p`, which the caller took from a mask, to its host.
 void start_m(P* p, bool spinning) noexcept;
 /// Gives up the M's P and parks the M; returns true with a P, false when the scheduler stops.
 bool stop_m(M* m);
@@ -128,12 +151,19 @@ void spares_end();
 void want_spares(int n) noexcept;
 /// Asks for one helper thread more (blocking.cc).
 void want_helper() noexcept;
+/// Asks the maker to serve_procs().
+void want_procs() noexcept;
 /// After spares_quiesce(): how many of these it did not come to.
 [[nodiscard]] int helpers_never_made() noexcept;
 /// On a thread that the maker started, whose signals are all blocked: as on the thread that called run().
 void unmask_signals() noexcept;
 
 // --- run.cc ---
+/// P `i` and its home, at their places; nobody knows them yet.
+void make_p(int i);
+/// First and last things on a worker's thread; begin_thread() also on a spare's and a helper's. It returns the signal stack.
+void* begin_thread(M* m, char kind);
+void work_as_home(M* m, void* signal_stack);
 /// Makes the calling thread M `m`'s, and no longer.
 void attach_thread(M* m);
 void detach_thread(M* m) noexcept;
@@ -179,9 +209,17 @@ void start_overflow_report() noexcept;
 /// Reports exceptions that leave a goroutine as panics.
 void install_terminate_handler();
 
+// --- set_procs.cc ---
+/// While no scheduler runs. `follows`: the default number, kept up to date.
+void procs_open(bool follows) noexcept;
+/// On the maker's thread: does what set_procs() calls and sysmon asked for. `last`: refuses them from now on.
+void serve_procs(bool last) noexcept;
+/// From sysmon, now and then: has the number of CPUs looked at again if it is to be followed.
+void check_procs(std::int64_t now) noexcept;
+
 // --- procs.cc ---
-/// The CPUs that this process may use.
-[[nodiscard]] int available_procs() noexcept;
+/// The CPUs that this process may use: those of thread `tid`'s mask (0: the caller's), within the cgroup's quota.
+[[nodiscard]] int available_procs(std::uint32_t tid = 0) noexcept;
 
 // --- sleep_poller.cc ---
 std::unique_ptr<Poller> make_sleep_poller();

@@ -52,12 +52,12 @@ void add_g(void* arg, G* g) {
 }
 
 void add_detail(std::string& text) {
-  for (int i = 0; i < sched.nprocs; ++i) {
+  for (int i = 0; i < sched.nps.load(std::memory_order_acquire); ++i) {
     const P& p = sched.ps[i];
     std::uint32_t free = 0;
     for (const GQueue& q : p.free_gs) free += q.size();
     add(text, "  P%d: status=%d schedtick=%llu syscalltick=0 m=%s runqsize=%u gfreecnt=%u timerslen=%u\n", i,
-        sched.idle.holds(i) ? 0 : 1, static_cast<unsigned long long>(p.schedtick.get()), id_of(p.m.load(kRelaxed)).c_str(),
+        p.retired ? 4 : sched.idle.holds(i) ? 0 : 1, static_cast<unsigned long long>(p.schedtick.get()), id_of(p.m.load(kRelaxed)).c_str(),
         p.runq.size(), free, p.timers.size());
   }
   for (int i = 0; i < sched.nms.load(std::memory_order_acquire); ++i) {
@@ -88,7 +88,7 @@ void print_schedtrace(bool detail) noexcept {
   }
   add(text,
       "SCHED %lldms: gomaxprocs=%d idleprocs=%d threads=%d spinningthreads=%d needspinning=0 idlethreads=%d runqueue=%u",
-      static_cast<long long>((nanotime() - sched.start_time) / 1'000'000), sched.nprocs, sched.idle.count(),
+      static_cast<long long>((nanotime() - sched.start_time) / 1'000'000), int{sched.nprocs}, sched.idle.count(),
       threads, sched.spinning.load(kRelaxed), parked, sched.globq.size());
   if (detail) {
     text += " gcwaiting=false nmidlelocked=0 stopwait=0 sysmonwait=false\n";

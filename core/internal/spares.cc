@@ -25,6 +25,8 @@ namespace {
 // The maker's futex word: how many spares are wanted; kStop ends it.
 constexpr std::uint32_t kStop = 1U << 31;
 constexpr std::uint32_t kHelper = 1U << 30;  // see helpers_wanted
+constexpr std::uint32_t kProcs = 1U << 29;   // serve_procs() is due
+constexpr std::uint32_t kSpares = kProcs - 1;  // the number
 constinit std::atomic<std::uint32_t> wanted{0};
 pthread_t maker;
 sigset_t workers_mask;  // the signal mask of the thread that called run()
@@ -48,11 +50,7 @@ void wait_for_first_p(M* m) noexcept {
 void* spare_thread(void* arg) {
   auto* m = static_cast<M*>(arg);
   unmask_signals();
-  void* signal_stack = make_signal_stack();
-  attach_thread(m);
-  char name[16];
-  std::snprintf(name, sizeof name, "heddle-s%d", m->index);
-  pthread_setname_np(pthread_self(), name);
+  void* signal_stack = begin_thread(m, 's');
   wait_for_first_p(m);
   schedule_loop(m);
   at_gate.fetch_add(1, std::memory_order_acq_rel);
@@ -81,13 +79,21 @@ void* maker_thread(void*) {
   pthread_setname_np(pthread_self(), "heddle-maker");
   for (;;) {
     const std::uint32_t n = wanted.load(std::memory_order_acquire);
-    if ((n & kStop) != 0) return nullptr;
+    if ((n & kStop) != 0) {
+      serve_procs(true);
+      return nullptr;
+    }
     if (helpers_wanted.load(std::memory_order_acquire) != 0) {
       helpers_wanted.fetch_sub(1, std::memory_order_acq_rel);
       start_helper();
       continue;
     }
-    const std::uint32_t spares = n & ~kHelper;
+    if ((n & kProcs) != 0) {
+      wanted.fetch_and(~kProcs, std::memory_order_acq_rel);  // acq_rel: what comes after is seen the next time
+      serve_procs(false);
+      continue;
+    }
+    const std::uint32_t spares = n & kSpares;
     if (static_cast<std::uint32_t>(sched.spares.count() + starting.load(std::memory_order_acquire)) < spares && make_one()) continue;
     std::uint32_t served = n;
     if (!wanted.compare_exchange_strong(served, 0, std::memory_order_acq_rel)) continue;
@@ -101,8 +107,8 @@ void want_spares(int n) noexcept {
   if (sched.spares.count() >= n) return;
   std::uint32_t old = wanted.load(std::memory_order_relaxed);  // relaxed: the CAS decides
   do {
-    if ((old & kStop) != 0 || (old & ~kHelper) >= static_cast<std::uint32_t>(n)) return;
-  } while (!wanted.compare_exchange_weak(old, static_cast<std::uint32_t>(n) | (old & kHelper), std::memory_order_acq_rel));
+    if ((old & kStop) != 0 || (old & kSpares) >= static_cast<std::uint32_t>(n)) return;
+  } while (!wanted.compare_exchange_weak(old, static_cast<std::uint32_t>(n) | (old & ~kSpares), std::memory_order_acq_rel));
   ::syscall(SYS_futex, &wanted, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
 }
 
@@ -110,11 +116,21 @@ void unmask_signals() noexcept { pthread_sigmask(SIG_SETMASK, &workers_mask, nul
 
 int helpers_never_made() noexcept { return helpers_wanted.exchange(0, std::memory_order_acq_rel); }
 
-void want_helper() noexcept {
-  helpers_wanted.fetch_add(1, std::memory_order_acq_rel);
-  wanted.fetch_or(kHelper, std::memory_order_acq_rel);
+namespace {
+
+void ask(std::uint32_t bit) noexcept {
+  wanted.fetch_or(bit, std::memory_order_acq_rel);  // acq_rel: what is wanted; pairs with the maker's acquire
   ::syscall(SYS_futex, &wanted, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
 }
+
+}  // namespace
+
+void want_helper() noexcept {
+  helpers_wanted.fetch_add(1, std::memory_order_acq_rel);
+  ask(kHelper);
+}
+
+void want_procs() noexcept { ask(kProcs); }
 
 void spares_start() {
   starting.store(0, std::memory_order_relaxed);

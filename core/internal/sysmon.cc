@@ -73,19 +73,23 @@ constexpr std::int64_t kWhileWatching = 500'000;  // ns between looks while a go
 
 std::uint64_t all_ticks() noexcept {
   std::uint64_t sum = 0;
-  for (int i = 0; i < sched.nprocs; ++i) sum += sched.ps[i].schedtick.get();
+  for (int i = 0; i < sched.nps.load(std::memory_order_acquire); ++i) sum += sched.ps[i].schedtick.get();
   return sum;
+}
+
+bool all_rest() noexcept {
+  return sched.idle.count() + sched.resting.count() == sched.nps.load(std::memory_order_acquire);  // acquire: with its Ps
 }
 
 // True if something waits that an idle P could do, and its own P has not got to it since the last look.
 bool something_waits(Seen* seen, std::int64_t now) noexcept {
   bool waits = sched.hogs.size() != 0;
-  for (int i = 0; i < sched.nprocs; ++i) {
+  for (int i = 0; i < sched.nps.load(std::memory_order_acquire); ++i) {
     P& p = sched.ps[i];
     const std::uint64_t tick = p.schedtick.get();
     const bool stuck = tick == seen[i].tick;
     seen[i].tick = tick;
-    if (sched.idle.holds(i)) continue;
+    if (sched.idle.holds(i) || sched.resting.holds(i)) continue;
     if (stuck) p.tend_due.store(true, std::memory_order_relaxed);  // relaxed: a hint
     if (stuck && (p.runq.size() != 0 || p.runq.has_next())) waits = true;
     const std::int64_t timer = p.timers.next();
@@ -119,7 +123,7 @@ void* sysmon_thread(void*) {
       check_deadlock();
       asked = now - last_active > kDeepAfter;  // until then the idle time may still be a pause of somebody's
     }
-    const bool may_go_deep = now - last_active > kDeepAfter && sched.idle.count() == sched.nprocs && next_trace == kNever &&
+    const bool may_go_deep = now - last_active > kDeepAfter && all_rest() && next_trace == kNever &&
                              stack_arena().release_cold(now) == kNever;
     std::uint32_t wants = kNothing;
     if (may_go_deep) {
@@ -150,6 +154,7 @@ void* sysmon_thread(void*) {
       delay = kWhileWatching;
       continue;
     }
+    check_procs(woke);
     const bool keeps = watch.look(woke);
     static_cast<void>(stack_arena().release_cold(woke));
     // relaxed: set while no scheduler runs.

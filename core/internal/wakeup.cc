@@ -19,11 +19,11 @@
 #include <heddle/core/check.h>
 #include <heddle/core/clock.h>
 #include <heddle/core/internal/sched.h>
+#include <heddle/core/internal/world.h>
 
 namespace heddle {
-namespace {
 
-// A2 of idle.h: any G that an idle P could run.
+// A2 of idle.h.
 bool work_anywhere() noexcept {
   if (sched.globq.size() != 0 || sched.hogs.size() != 0) return true;
   for (int i = 0; i < sched.nprocs; ++i) {
@@ -32,7 +32,7 @@ bool work_anywhere() noexcept {
   return false;
 }
 
-}  // namespace
+bool take_idle(P* p) noexcept { return sched.idle.try_take(p->index) || sched.resting.try_take(p->index); }
 
 void become_spinning(M* m) noexcept {
   m->spinning = true;
@@ -82,14 +82,15 @@ bool stop_m(M* m) {
   const bool spun = m->spinning;
   m->spinning = false;  // before put: from there on a waker may set it for us (start_m)
   m->spinning_seen.store(false, std::memory_order_relaxed);  // relaxed: for reports
-  sched.idle.put(p->index);
+  (p->retired ? sched.resting : sched.idle).put(p->index);
   if (spun) sched.spinning.fetch_sub(1, std::memory_order_seq_cst);  // seq_cst: after put, before the second look (I1)
   std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with the fences in wake_p() and wait_for_p()
   // seq_cst: the second look, like the others: home may have come to wait for this P (handover.h I3).
   const bool wanted_home = p->home_waits.load(std::memory_order_seq_cst) && p->home != m;
   // If the P is gone a submitter took it for us, and it is on its way in nextp (I4).
-  if ((wanted_home || (sched.nprocs > 1 ? work_anywhere() : sched.globq.size() != 0 || sched.hogs.size() != 0)) &&
-      sched.idle.try_take(p->index)) {
+  // A retired P is for its poller alone.
+  const bool work = !p->retired && (sched.nprocs > 1 ? work_anywhere() : sched.globq.size() != 0 || sched.hogs.size() != 0);
+  if ((wanted_home || work) && take_idle(p)) {
     acquire_p(m, p);
     if (sched.nprocs > 1 && !wanted_home) become_spinning(m);
     return true;
@@ -105,9 +106,12 @@ bool host_p(M* m, P* p) {
     got = m->nextp.exchange(nullptr, std::memory_order_acquire);
     // acquire: as in find_runnable().
     if (got != nullptr || sched.stopping.load(std::memory_order_acquire)) break;
+    // Who stops the world may have the bit: then an event that is there would wake us again and again. Not until it goes on:
+    // the P may also be on its way to us.
+    pause_for_world();
     p->poller->wait(p->timers.next());
     if (m->nextp.load(std::memory_order_relaxed) != nullptr) continue;  // relaxed: the exchange above acquires
-    if (sched.idle.try_take(p->index)) {
+    if (take_idle(p)) {
       got = p;
       break;
     }

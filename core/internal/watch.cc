@@ -29,15 +29,9 @@
 #include <heddle/core/clock.h>
 #include <heddle/core/internal/sched.h>
 #include <heddle/core/internal/signals.h>
+#include <heddle/core/internal/world.h>
 
 namespace heddle {
-namespace {
-
-constexpr std::int64_t kSlice = 10'000'000;      // ns
-constexpr std::int64_t kShortSlice = 1'000'000;  // ns
-constexpr std::int64_t kTimerLate = 500'000;     // ns
-constexpr std::int64_t kStill = 1'000'000;       // ns between two looks that find a thread asleep
-constexpr std::int64_t kStuck = 20'000'000;      // ns without any run, I3
 
 bool membarrier_works() noexcept {
   static const bool works =
@@ -45,16 +39,10 @@ bool membarrier_works() noexcept {
   return works;
 }
 
-// CPU time of a thread, in ns; -1 if it has gone. Source: clock_getcpuclockid(3), "per-thread".
-std::int64_t cpu_time(std::uint32_t tid) noexcept {
-  const auto clock = static_cast<clockid_t>((~static_cast<unsigned>(tid) << 3) | 6U);
-  timespec ts{};
-  if (::clock_gettime(clock, &ts) != 0) return -1;
-  return ts.tv_sec * 1'000'000'000 + ts.tv_nsec;
-}
+void membarrier() noexcept { ::syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0); }
 
-// True if the thread sleeps in the kernel, as against waiting for a CPU. Source: proc_pid_stat(5), field 3.
-bool sleeps(std::uint32_t tid) noexcept {
+// Source: proc_pid_stat(5), field 3.
+bool thread_sleeps(std::uint32_t tid) noexcept {
   char text[128];
   std::snprintf(text, sizeof text, "/proc/self/task/%u/stat", tid);
   const int fd = ::open(text, O_RDONLY | O_CLOEXEC);
@@ -67,9 +55,25 @@ bool sleeps(std::uint32_t tid) noexcept {
   return end != nullptr && end[1] == ' ' && (end[2] == 'S' || end[2] == 'D');
 }
 
+namespace {
+
+constexpr std::int64_t kSlice = 10'000'000;      // ns
+constexpr std::int64_t kShortSlice = 1'000'000;  // ns
+constexpr std::int64_t kTimerLate = 500'000;     // ns
+constexpr std::int64_t kStill = 1'000'000;       // ns between two looks that find a thread asleep
+constexpr std::int64_t kStuck = 20'000'000;      // ns without any run, I3
+
+// CPU time of a thread, in ns; -1 if it has gone. Source: clock_getcpuclockid(3), "per-thread".
+std::int64_t cpu_time(std::uint32_t tid) noexcept {
+  const auto clock = static_cast<clockid_t>((~static_cast<unsigned>(tid) << 3) | 6U);
+  timespec ts{};
+  if (::clock_gettime(clock, &ts) != 0) return -1;
+  return ts.tv_sec * 1'000'000'000 + ts.tv_nsec;
+}
+
 // Something short that only this P's M would see to.
 bool something_short_waits(P* p, std::int64_t now) noexcept {
-  if (p->runq.size() != 0 || p->runq.has_next() || sched.globq.size() != 0) return true;
+  if (p->retired || p->runq.size() != 0 || p->runq.has_next() || sched.globq.size() != 0) return true;
   const std::int64_t timer = p->timers.next();
   if (timer != kNever && timer + kTimerLate <= now) return true;
   return p->poller->in_use() && p->poller->has_ready();
@@ -98,7 +102,7 @@ bool retake(M* m) noexcept {
   P* held = p;
   bool taken = !in_section && m->lease.compare_exchange_strong(held, nullptr, std::memory_order_seq_cst);
   if (taken) {
-    ::syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);  // I1
+    membarrier();  // I1
     // acquire: with 0, all that the M did in its last section.
     if (m->ts->sections.load(std::memory_order_acquire) != 0 || m->curg_seen.load(std::memory_order_relaxed) == nullptr) {
       m->lease.store(p, std::memory_order_release);
@@ -125,8 +129,8 @@ bool Watch::look_at(M* m, Seen& seen, std::int64_t now) noexcept {
   if (m->helper || m->preempted_seen.load(std::memory_order_relaxed)) return false;
   P* p = m->lease.load(std::memory_order_acquire);
   // A P counts its runs; without one an M still runs what it ran when it lost it.
-  const std::uint64_t runs =
-      p == nullptr && seen.runs != 0 ? seen.runs : p == nullptr ? 1 : (p->schedtick.get() << 9) + static_cast<unsigned>(p->index) + 2;
+  std::uint64_t runs = seen.runs != 0 ? seen.runs : 1;
+  if (p != nullptr) runs = (p->schedtick.get() << 9) + static_cast<unsigned>(p->index) + 2;
   if (runs != seen.runs) {
     seen = Seen{};
     seen.runs = runs;
@@ -147,7 +151,7 @@ bool Watch::look_at(M* m, Seen& seen, std::int64_t now) noexcept {
   if (p == nullptr) {
     // It lost its P while it slept, and may sleep again any moment; a signal must not meet it there. So only who computes
     // for a while is stopped.
-    if (sleeps(tid)) {
+    if (thread_sleeps(tid)) {
       seen.cpu = cpu;
     } else if (cpu - seen.cpu >= 2 * kShortSlice) {
       seen.cpu = cpu;
@@ -158,7 +162,7 @@ bool Watch::look_at(M* m, Seen& seen, std::int64_t now) noexcept {
   const bool computes = cpu - seen.cpu > (now - seen.cpu_at) / 16;
   if (!computes && now - seen.cpu_at >= kStill) {
     // Too little CPU time: blocked, or the kernel gave the CPU to others.
-    if (cpu == seen.cpu && sleeps(tid)) {
+    if (cpu == seen.cpu && thread_sleeps(tid)) {
       if (++seen.still >= 2 && retake(m)) seen.still = 0;
     } else {
       seen.still = 0;
@@ -183,13 +187,13 @@ bool Watch::look_at(M* m, Seen& seen, std::int64_t now) noexcept {
     return true;
   }
   // It may have begun to sleep since: a signal would cut its call short (runtime-facts D.3, rule 6).
-  if (!sleeps(tid)) preempt(m);
+  if (!thread_sleeps(tid)) preempt(m);
   return true;
 }
 
 void Watch::let_one_run(std::int64_t now) noexcept {
   std::uint64_t ticks = 0;
-  for (int i = 0; i < sched.nprocs; ++i) ticks += sched.ps[i].schedtick.get();
+  for (int i = 0; i < sched.nps.load(std::memory_order_acquire); ++i) ticks += sched.ps[i].schedtick.get();
   if (ticks != ticks_ || sched.hogs.size() == 0) {
     ticks_ = ticks;
     ticks_since_ = now;
@@ -198,9 +202,9 @@ void Watch::let_one_run(std::int64_t now) noexcept {
   if (now - ticks_since_ < kStuck) return;
   // Goroutines that compute are no reason: they are preempted. Only if every P's M is asleep: in a section, or outside and
   // there is no spare to take its P.
-  for (int i = 0; i < sched.nprocs; ++i) {
+  for (int i = 0; i < sched.nps.load(std::memory_order_acquire); ++i) {
     M* m = sched.ps[i].m.load(std::memory_order_relaxed);  // relaxed: Ms live until sysmon has ended
-    if (m == nullptr || !sleeps(m->tid.load(std::memory_order_acquire))) return;
+    if (m == nullptr || !thread_sleeps(m->tid.load(std::memory_order_acquire))) return;
   }
   ticks_since_ = now;
   if (G* g = sched.hogs.take(); g != nullptr) {
@@ -214,6 +218,7 @@ void Watch::let_one_run(std::int64_t now) noexcept {
 
 bool Watch::look(std::int64_t now) noexcept {
   if (sched.keeps_p) return false;
+  if (!world_try_lock()) return true;
   bool again = sched.hogs.size() != 0;
   const int n = sched.nms.load(std::memory_order_acquire);
   for (int i = 0; i < n; ++i) {
@@ -221,6 +226,7 @@ bool Watch::look(std::int64_t now) noexcept {
     if (m != nullptr && look_at(m, seen_[i], now)) again = true;
   }
   let_one_run(now);
+  world_unlock();
   return again;
 }
 

@@ -7,6 +7,13 @@
 
 namespace heddle {
 
+/// True if the thread sleeps in the kernel, as against computing or waiting for a CPU. Some 10 us.
+[[nodiscard]] bool thread_sleeps(std::uint32_t tid) noexcept;
+
+/// membarrier(2) for our threads; false: this kernel has none.
+[[nodiscard]] bool membarrier_works() noexcept;
+void membarrier() noexcept;
+
 class Watch {
  public:
   void reset() noexcept { *this = Watch(); }

@@ -1,0 +1,245 @@
+// The stopper. Invariants in world.h.
+#include <heddle/core/internal/world.h>
+
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include <heddle/core/blocking.h>
+#include <heddle/core/check.h>
+#include <heddle/core/go.h>
+#include <heddle/core/internal/sched.h>
+#include <heddle/core/internal/signals.h>
+#include <heddle/core/internal/watch.h>
+#include <heddle/core/stop_the_world.h>
+
+namespace heddle {
+namespace {
+
+constexpr std::int64_t kFirstLook = 20'000;    // ns for those who come to a scheduling point by themselves
+constexpr std::int64_t kBetweenLooks = 50'000;  // ns
+
+enum class How : std::uint8_t { kNotYet, kOwn, kIdle, kStands, kInHand };
+
+// The one stop under way; its stopper's, who has `busy`.
+struct Stop {
+  How how[kMaxProcs];
+  M* holder[kMaxProcs];           // kInHand: whose lease it is
+  std::int64_t since[kMaxProcs];  // when we saw that it stands
+  int n;                          // Ps
+  M* by;                          // null: a foreign thread
+  std::int64_t asked;
+  std::int64_t all_stood;
+};
+constinit Stop stop{};
+
+// 0 free, 1 taken, 2 taken and somebody may wait. Not a RawMutex: who waits here must be able to stand.
+constinit std::atomic<std::uint32_t> busy{0};
+// Counts who came to stand: what the stopper waits on.
+constinit std::atomic<std::uint32_t> arrivals{0};
+
+void futex_wait(std::atomic<std::uint32_t>* word, std::uint32_t value, std::int64_t ns) noexcept {
+  const timespec limit{0, ns};
+  ::syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, ns == 0 ? nullptr : &limit, nullptr, 0);
+}
+
+// Takes `busy`, in a section that stays: a goroutine that has it is neither preempted nor abandoned.
+void take_turn() noexcept {
+  std::uint32_t taken = 1;
+  for (;;) {
+    detail::enter_section();
+    std::uint32_t free = 0;
+    // acquire: `stop` is ours; pairs with world_unlock().
+    if (busy.compare_exchange_strong(free, taken, std::memory_order_acquire, std::memory_order_relaxed)) return;
+    if (free == 1) busy.compare_exchange_strong(free, 2, std::memory_order_relaxed);  // relaxed: only so that we are woken
+    detail::leave_section();
+    enter_syscall();  // whose turn it is may want our P
+    futex_wait(&busy, 2, 1'000'000);
+    exit_syscall();
+    taken = 2;  // others may wait as well
+  }
+}
+
+// The holder of `p` is in a system call: keeps it from using P until start_the_world().
+bool take_in_hand(P* p, M* m) noexcept {
+  if (!membarrier_works()) return false;
+  m->retaking.store(true, std::memory_order_seq_cst);
+  P* held = p;
+  // As in retake(): Dekker's pattern with the M's sections (watch.cc I1).
+  bool taken = m->ts->sections.load(std::memory_order_acquire) == 0 &&
+               m->lease.compare_exchange_strong(held, nullptr, std::memory_order_seq_cst);
+  if (taken) {
+    membarrier();
+    // acquire: with 0, all that the M did in its last section.
+    taken = m->ts->sections.load(std::memory_order_acquire) == 0;
+    if (!taken) m->lease.store(p, std::memory_order_release);  // release: back to its holder's held_p()
+  }
+  if (!taken) m->retaking.store(false, std::memory_order_release);  // release: after the lease; pairs with held_p_slow()
+  return taken;
+}
+
+// One look at a P that does not stand yet. `press`: do something about it.
+How look_at(int i, std::uint32_t number, bool press) noexcept {
+  P* p = &sched.ps[i];
+  if (sched.idle.try_take(i) || sched.resting.try_take(i)) return How::kIdle;
+  // acquire: all that its holder did; pairs with the release in stand().
+  if (p->stood.load(std::memory_order_acquire) == number) return How::kStands;
+  M* m = p->m.load(std::memory_order_acquire);  // acquire: the M's fields; Ms live until the end of run()
+  if (m == nullptr || m->tid.load(std::memory_order_acquire) == 0) return How::kNotYet;  // keeps I1
+  m->ts->want_yield.store(1, std::memory_order_relaxed);  // relaxed: a wish
+  if (!press || m->lease.load(std::memory_order_acquire) != p) return How::kNotYet;
+  if (m->in_syscall.load(std::memory_order_acquire) != 0 || thread_sleeps(m->tid.load(std::memory_order_relaxed))) {
+    if (!take_in_hand(p, m)) return How::kNotYet;
+    stop.holder[i] = m;
+    return How::kInHand;
+  }
+  if (sched.async_preempt && m->slot != nullptr) signal_preempt(m->slot);
+  return How::kNotYet;
+}
+
+// True when all Ps stand.
+bool look(std::uint32_t number, bool press) noexcept {
+  bool all = true;
+  for (int i = 0; i < stop.n; ++i) {
+    if (stop.how[i] != How::kNotYet) continue;
+    stop.how[i] = look_at(i, number, press);
+    if (stop.how[i] == How::kNotYet) {
+      all = false;
+    } else {
+      stop.since[i] = nanotime();
+    }
+  }
+  return all;
+}
+
+// False: the scheduler stops, so some will never stand.
+bool wait_until_all_stand(std::uint32_t number) noexcept {
+  bool press = false;
+  for (;;) {
+    const std::uint32_t seen = arrivals.load(std::memory_order_acquire);  // acquire: before the look; pairs with announce()
+    if (look(number, press)) return true;
+    if (sched.stopping.load(std::memory_order_acquire)) return false;  // acquire: as in find_runnable()
+    futex_wait(&arrivals, seen, press ? kBetweenLooks : kFirstLook);
+    press = press || nanotime() - stop.asked >= kFirstLook;
+  }
+}
+
+// A P that was idle becomes so again, as in stop_m().
+void put_back(P* p) noexcept {
+  (p->retired ? sched.resting : sched.idle).put(p->index);
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with wait_for_p(): the mask, then home_waits
+  if (p->home_waits.load(std::memory_order_seq_cst) && take_idle(p)) start_m(p, false);
+}
+
+void let_go(int i, std::int64_t now) noexcept {
+  P* p = &sched.ps[i];
+  if (stop.how[i] == How::kInHand) {
+    M* m = stop.holder[i];
+    m->lease.store(p, std::memory_order_release);         // release: pairs with held_p()
+    m->retaking.store(false, std::memory_order_release);  // release: after the lease; pairs with held_p_slow()
+  } else if (stop.how[i] == How::kIdle) {
+    put_back(p);
+  }
+  if (stop.how[i] == How::kNotYet) return;
+  const auto ns = static_cast<std::uint64_t>(now - stop.since[i]);
+  // relaxed, these: statistics, with one writer at a time.
+  p->pauses.fetch_add(1, std::memory_order_relaxed);
+  p->paused_ns.fetch_add(ns, std::memory_order_relaxed);
+  p->longest_pause_ns.store(std::max(ns, p->longest_pause_ns.load(std::memory_order_relaxed)), std::memory_order_relaxed);
+}
+
+// Somebody came to stand.
+HEDDLE_UNINSTRUMENTED void announce(P* p, std::uint32_t number) noexcept {
+  __atomic_store_n(raw(p->stood), number, __ATOMIC_RELEASE);  // release: all that we did with P; pairs with look_at()
+  __atomic_fetch_add(raw(arrivals), 1U, __ATOMIC_RELEASE);    // release: pairs with wait_until_all_stand()
+  ::syscall(SYS_futex, raw(arrivals), FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+}
+
+}  // namespace
+
+void stand(M* m) noexcept {
+  if (stop.by == m) fatal("a goroutine parks or yields while it has stopped the world");
+  m->parked_seen.store(true, std::memory_order_relaxed);  // relaxed: for reports
+  sanitizer::happens_before(m->p);
+  // acquire: what changed while we stood (I4); pairs with start_the_world().
+  for (std::uint32_t number; ((number = sched.world.load(std::memory_order_acquire)) & 1) != 0;) {
+    announce(m->p, number);
+    futex_wait(&sched.world, number, 0);
+  }
+  m->parked_seen.store(false, std::memory_order_relaxed);  // relaxed: for reports
+}
+
+void stand_in_handler(M* m) noexcept {
+  for (;;) {
+    const std::uint32_t number = __atomic_load_n(raw(sched.world), __ATOMIC_ACQUIRE);  // acquire: as in stand()
+    if ((number & 1) == 0) return;
+    // Null: it has none, or the stopper has the lease in hand.
+    if (P* p = __atomic_load_n(raw(m->lease), __ATOMIC_ACQUIRE); p != nullptr) announce(p, number);
+    ::syscall(SYS_futex, raw(sched.world), FUTEX_WAIT_PRIVATE, number, nullptr, nullptr, 0);
+  }
+}
+
+void pause_for_world() noexcept {
+  const std::uint32_t number = sched.world.load(std::memory_order_acquire);  // acquire: as in stand_if_asked()
+  if ((number & 1) != 0) futex_wait(&sched.world, number, 2 * kBetweenLooks);
+}
+
+bool world_try_lock() noexcept {
+  std::uint32_t free = 0;
+  // acquire: the leases are as the last stopper left them; pairs with world_unlock().
+  return busy.compare_exchange_strong(free, 1, std::memory_order_acquire, std::memory_order_relaxed);
+}
+
+void world_unlock() noexcept {
+  // release: gives leases and `stop` to the next; pairs with the acquires above.
+  if (busy.exchange(0, std::memory_order_release) == 2) {
+    ::syscall(SYS_futex, &busy, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+  }
+}
+
+bool stop_the_world() {
+  if (sched.ps == nullptr) return false;
+  // One that stops it again and again must not keep all others from their turn.
+  if (current_g() != nullptr) gosched();
+  take_turn();  // the section lasts until start_the_world(): the stopper keeps its P and is not preempted
+  M* m = current_m();
+  P* own = held_p(m);
+  stop.by = m;
+  stop.n = sched.nps.load(std::memory_order_acquire);  // acquire: the Ps themselves
+  std::fill_n(stop.how, stop.n, How::kNotYet);
+  if (own != nullptr) stop.how[own->index] = How::kOwn;
+  stop.asked = nanotime();
+  if (own != nullptr) stop.since[own->index] = stop.asked;
+  // seq_cst: then we look at the masks; pairs with find_runnable(), which takes a P from a mask and then reads this.
+  const std::uint32_t number = sched.world.fetch_add(1, std::memory_order_seq_cst) + 1;
+  if (wait_until_all_stand(number)) {
+    stop.all_stood = nanotime();
+    return true;
+  }
+  stop.all_stood = nanotime();
+  static_cast<void>(start_the_world());
+  if (m != nullptr) gosched();  // a goroutine ends here: its M goes home
+  return false;
+}
+
+WorldPause start_the_world() noexcept {
+  HEDDLE_CHECK((sched.world.load(std::memory_order_relaxed) & 1) != 0);  // relaxed: ours
+  const std::int64_t now = nanotime();
+  const WorldPause pause{Duration(stop.all_stood - stop.asked), Duration(now - stop.asked)};
+  stop.by = nullptr;
+  sched.world.fetch_add(1, std::memory_order_release);  // release: what the stopper changed; pairs with stand()
+  for (int i = 0; i < stop.n; ++i) let_go(i, now);
+  ::syscall(SYS_futex, &sched.world, FUTEX_WAKE_PRIVATE, INT32_MAX, nullptr, nullptr, 0);
+  // relaxed, these: statistics, with one writer at a time.
+  sched.stops.fetch_add(1, std::memory_order_relaxed);
+  sched.stopping_ns.fetch_add(static_cast<std::uint64_t>(pause.stopping.count()), std::memory_order_relaxed);
+  if (work_anywhere()) wake_p();  // for goroutines that were queued while no P could be woken
+  world_unlock();
+  detail::leave_section();
+  return pause;
+}
+
+}  // namespace heddle
