@@ -30,8 +30,12 @@ struct ThreadState {
   // The runtime would like its goroutine to yield; set by anybody, cleared by the scheduler.
   std::atomic<std::uint32_t> want_yield{0};
   M* m = nullptr;
-  ThreadState* before = nullptr;  // who held the P that this thread was lent in its handler; for TSan's sake
 };
+
+#if defined(__SANITIZE_THREAD__)
+/// For TSan: what the thread did in its outermost section, which ends, is done for whoever gets its P (handover.h).
+void publish_section(ThreadState* t) noexcept;
+#endif
 
 }  // namespace detail
 }  // namespace heddle
@@ -63,6 +67,9 @@ namespace heddle::detail {
 
 /// `t` is what enter_section() returned, if there was no park in between.
 [[gnu::always_inline]] inline void leave_section(ThreadState* t) noexcept {
+#if defined(__SANITIZE_THREAD__)
+  if (t->sections.load(std::memory_order_relaxed) == 1) publish_section(t);  // relaxed: as above
+#endif
   std::atomic_signal_fence(std::memory_order_seq_cst);  // as above
   // release: what was done in the section is done for whoever sees the count fall and takes the P.
   t->sections.store(t->sections.load(std::memory_order_relaxed) - 1, std::memory_order_release);

@@ -91,7 +91,9 @@ P* held_p_slow(M* m) noexcept {
     if ((sched.world.load(std::memory_order_acquire) & 1) != 0) return nullptr;
     ::sched_yield();
   }
-  return m->lease.load(std::memory_order_acquire);  // acquire: as in held_p()
+  P* p = m->lease.load(std::memory_order_acquire);  // acquire: as in held_p()
+  if (p != nullptr) sanitizer::happens_after(p);
+  return p;
 }
 
 P* held_p_back(M* m) noexcept {
@@ -100,22 +102,23 @@ P* held_p_back(M* m) noexcept {
     pause_for_world();  // not until it goes on: the next stop may have begun, and this P be back
     ::sched_yield();
   }
-  return m->lease.load(std::memory_order_acquire);  // acquire: as in held_p()
+  P* p = m->lease.load(std::memory_order_acquire);  // acquire: as in held_p()
+  if (p != nullptr) sanitizer::happens_after(p);
+  return p;
 }
 
 #if HEDDLE_TSAN
-// The edges from who passed the P on, and from holders that got or lost it in a signal handler or to sysmon.
-HEDDLE_UNINSTRUMENTED void after_last_holders(P* p) noexcept {
-  sanitizer::happens_after(p);
-  detail::ThreadState* last = p->last_holder.load(std::memory_order_relaxed);
-  for (int i = 0; last != nullptr && i < 64; ++i, last = last->before) sanitizer::happens_after(&last->sections);
+void detail::publish_section(ThreadState* t) noexcept {
+  M* m = t->m;
+  if (m == nullptr) return;
+  P* p = m->lease.load(std::memory_order_acquire);  // acquire: as in held_p()
+  if (p == nullptr) p = held_p_slow(m);
+  if (p != nullptr) sanitizer::happens_before(p);
 }
 #endif
 
 void acquire_p(M* m, P* p) noexcept {
-  after_last_holders(p);
-  m->ts->before = nullptr;
-  p->last_holder.store(m->ts, std::memory_order_relaxed);
+  sanitizer::happens_after(p);
   m->p = p;
   m->settled = false;
   m->lease.store(p, std::memory_order_release);                   // release: for the holder's own later acquire under TSan

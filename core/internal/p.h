@@ -68,9 +68,6 @@ struct alignas(128) P {
   std::atomic<std::uint64_t> pauses{0}, paused_ns{0}, longest_pause_ns{0};  // written by the stopper
   std::atomic<bool> home_waits{false};  // home has no P and wants this one back; whoever takes the flag must give it
 
-  // The section count of the last holder. TSan does not see a P change hands in a signal handler; reading this tells it.
-  std::atomic<detail::ThreadState*> last_holder{nullptr};
-
   OwnedCounter stolen_from[kMaxProcs];  // thefts, by victim
 
   // Shared by their own rules.

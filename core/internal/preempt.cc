@@ -42,8 +42,6 @@ HEDDLE_UNINSTRUMENTED void take_up(M* m, P* p) noexcept {
   m->p = p;
   m->settled = false;
   p->schedtick.add_from_handler();
-  m->ts->before = __atomic_load_n(raw(p->last_holder), __ATOMIC_RELAXED);
-  __atomic_store_n(raw(p->last_holder), m->ts, __ATOMIC_RELAXED);
   __atomic_store_n(raw(p->m), m, __ATOMIC_RELAXED);
   __atomic_store_n(raw(p->status), PStatus::kRunning, __ATOMIC_RELAXED);
   __atomic_store_n(raw(m->lease), p, __ATOMIC_RELEASE);

@@ -374,7 +374,7 @@ namespace {
       m->p = held_p_back(m);
       m->settled = false;
     }
-    if (m->p != nullptr) after_last_holders(m->p);
+    if (m->p != nullptr) sanitizer::happens_after(m->p);
     stays = settle(m, g);
   }
   m->curg_seen.store(nullptr, std::memory_order_relaxed);  // relaxed: for reports

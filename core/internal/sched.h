@@ -83,18 +83,12 @@ extern constinit Sched sched;
 [[nodiscard]] P* held_p_slow(M* m) noexcept;
 /// The scheduler's side, where no lock is held: the same, but it waits for a P that the stopper of the world has in hand.
 [[nodiscard]] P* held_p_back(M* m) noexcept;
-/// Tells TSan of hand-overs that it cannot see.
-#if HEDDLE_TSAN
-void after_last_holders(P* p) noexcept;
-#else
-inline void after_last_holders(P*) noexcept {}
-#endif
 [[nodiscard]] inline P* held_p(M* m) noexcept {
   if (m == nullptr) [[unlikely]] return nullptr;
   // acquire: pairs with acquire_p(), whoever ran it.
   P* p = m->lease.load(std::memory_order_acquire);
   if (p == nullptr) [[unlikely]] return held_p_slow(m);
-  after_last_holders(p);
+  sanitizer::happens_after(p);
   return p;
 }
 [[nodiscard]] inline P* held_p() noexcept { return held_p(current_m()); }
