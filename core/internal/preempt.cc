@@ -13,6 +13,10 @@
 // I2. It allocates nothing and starts no thread: without a successor for the P it leaves the wish, and sysmon asks for more
 //     spares.
 // I3. It sleeps on the signal stack, and nothing ever switches away from that.
+// I4. In TSan's build it stops no thread inside TSan's runtime. That has locks of its own (of the allocators of its clocks,
+//     of each atomic's record), and every section's instrumented code takes them: with one held by a thread that sleeps here
+//     all Ps would end in sections that wait for it, for ever. sysmon asks again every half millisecond, and a thread is in
+//     its own code now and then.
 //
 // When the scheduler stops, the same signal ends goroutines that compute on: abandon_here(). When the world is stopped, the
 // goroutine stands in the handler with its P, and goes on with it: world.h.
@@ -50,6 +54,7 @@ HEDDLE_UNINSTRUMENTED void take_up(M* m, P* p) noexcept {
 // Text of libraries in which a goroutine may hold a lock that the whole process needs: it is not ended there.
 struct Range {
   std::uintptr_t lo, hi;
+  bool tsan;  // of TSan's runtime, where it is not stopped either (I4)
 };
 constinit Range untouchable[16] = {};
 constinit int untouchables = 0;
@@ -64,16 +69,17 @@ int note_untouchable(dl_phdr_info* info, std::size_t, void*) {
   for (int i = 0; i < info->dlpi_phnum && untouchables < 16; ++i) {
     const auto& segment = info->dlpi_phdr[i];
     if (segment.p_type != PT_LOAD || (segment.p_flags & PF_X) == 0) continue;
-    untouchable[untouchables++] = {info->dlpi_addr + segment.p_vaddr, info->dlpi_addr + segment.p_vaddr + segment.p_memsz};
+    const std::uintptr_t lo = info->dlpi_addr + segment.p_vaddr;
+    untouchable[untouchables++] = {lo, lo + segment.p_memsz, name.find("libtsan") != std::string_view::npos};
   }
   return 0;
 }
 
-HEDDLE_UNINSTRUMENTED bool may_end_at(std::uintptr_t pc) noexcept {
+HEDDLE_UNINSTRUMENTED const Range* untouchable_at(std::uintptr_t pc) noexcept {
   for (int i = 0; i < untouchables; ++i) {
-    if (pc >= untouchable[i].lo && pc < untouchable[i].hi) return false;
+    if (pc >= untouchable[i].lo && pc < untouchable[i].hi) return &untouchable[i];
   }
-  return true;
+  return nullptr;
 }
 
 // The scheduler stops, and this goroutine will not: it is left where it is, for good, and the thread goes home.
@@ -104,10 +110,13 @@ void preempt_here(M* m, const ucontext_t* context) noexcept {
     __atomic_store_n(raw(ts->want_yield), 1U, __ATOMIC_RELAXED);
     return;
   }
+  const Range* where = untouchable_at(interrupted_pc(*context));
   if (__atomic_load_n(raw(sched.stopping), __ATOMIC_ACQUIRE)) {
-    Registers at;
-    read_registers(*context, at);
-    if (may_end_at(at.pc())) abandon_here(m, g);
+    if (where == nullptr) abandon_here(m, g);
+    return;
+  }
+  if (where != nullptr && where->tsan) {  // keeps I4
+    __atomic_store_n(raw(ts->want_yield), 1U, __ATOMIC_RELAXED);
     return;
   }
   __atomic_store_n(raw(ts->sections), 1U, __ATOMIC_RELAXED);  // from here on we are the runtime

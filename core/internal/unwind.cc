@@ -80,6 +80,14 @@ HEDDLE_UNINSTRUMENTED void read_registers(const ucontext_t& context, Registers& 
 #endif
 }
 
+HEDDLE_UNINSTRUMENTED std::uintptr_t interrupted_pc(const ucontext_t& context) noexcept {
+#if defined(__x86_64__)
+  return static_cast<std::uintptr_t>(context.uc_mcontext.gregs[REG_RIP]);
+#elif defined(__aarch64__)
+  return context.uc_mcontext.pc;
+#endif
+}
+
 HEDDLE_UNINSTRUMENTED [[gnu::noinline]] void copy_stack(std::byte* to, const std::byte* from, std::size_t n) noexcept {
   // Word by word and volatile: memcpy is intercepted by the sanitizers, which know that parts of a stack are out of bounds.
   const auto* in = reinterpret_cast<const volatile std::uintptr_t*>(from);

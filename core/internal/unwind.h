@@ -52,6 +52,9 @@ struct Registers {
 /// Where a signal interrupted a thread, or getcontext() was called. Async-signal-safe.
 void read_registers(const ucontext_t& context, Registers& out) noexcept;
 
+/// Where a signal interrupted a thread: the pc alone. Async-signal-safe.
+[[nodiscard]] std::uintptr_t interrupted_pc(const ucontext_t& context) noexcept;
+
 /// A copy of the newest part of a stack, and the registers that belong to it.
 struct StackImage {
   Registers registers;
