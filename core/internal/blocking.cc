@@ -53,8 +53,9 @@ M* dig_up() {
     m = helpers.graves;
     if (m != nullptr) helpers.graves = m->next_grave;
   }
-  if (m == nullptr) m = new M;
-  m->helper = true;
+  if (m != nullptr) return m;
+  m = new M;
+  m->helper = true;  // for good: sysmon may be looking at one from a grave
   return m;
 }
 
