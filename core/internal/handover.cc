@@ -192,10 +192,15 @@ bool wait_for_p(M* m) noexcept {
   } else if (m->locked_g == nullptr) {
     sched.spares.put(m->index);
   }
+  return receive_p(m);
+}
+
+bool receive_p(M* m) noexcept {
   P* p = sleep_for_p(m);
   m->parked_seen.store(false, std::memory_order_relaxed);  // relaxed: for reports
   if (p == nullptr) return false;
   acquire_p(m, p);
+  m->lent = m->lent_g.exchange(nullptr, std::memory_order_relaxed);  // relaxed: published by hand_p()
   return true;
 }
 

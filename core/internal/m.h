@@ -47,7 +47,7 @@ struct alignas(128) M {
   G* curg = nullptr;
   P* p = nullptr;
   bool settled = false;   // nothing to see to before the next search: home holds its own P, and runs any G
-  std::atomic<G*> lent_g{nullptr};  // came with nextp: the G to run with it; the lender's before, ours after
+  G* lent = nullptr;      // the G to run with the P that was taken last; it came with it
   std::atomic<G*> locked_g{nullptr};  // the G that called lock_os_thread() here: this M runs no other
   bool helper = false;    // runs blocking calls, and never asks for a P
   M* next_grave = nullptr;
@@ -71,6 +71,7 @@ struct alignas(128) M {
   std::atomic<P*> lease{nullptr};
   std::atomic<bool> retaking{false};  // sysmon, or who stops the world, has the lease in hand and may give it back
   std::atomic<P*> nextp{nullptr};
+  std::atomic<G*> lent_g{nullptr};  // comes with nextp, and is the lender's until that is taken: it says nothing before
   std::atomic<std::uint32_t> awake{0};  // futex word of an M that waits for a P outside a poller
   std::atomic<std::uint32_t> in_syscall{0};  // its goroutine said so (enter_syscall)
   std::atomic<std::uint32_t> tid{0};

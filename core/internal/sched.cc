@@ -288,7 +288,8 @@ G* wait_for_locked(M* m) {
     if (sched.stopping.load(std::memory_order_acquire)) return nullptr;  // acquire: as in find_runnable()
   }
   if (!wait_for_p(m)) return nullptr;
-  return m->lent_g.exchange(nullptr, std::memory_order_relaxed);
+  HEDDLE_CHECK(m->lent != nullptr);  // nobody else gives it one
+  return std::exchange(m->lent, nullptr);
 }
 
 // A retired P: its poller's events and its timers are seen to, and what they ready is for the other Ps.
@@ -309,8 +310,8 @@ void serve_retired(M* m, P* p) {
 
 // No P, or one that is not to be used here: see to it. False: the scheduler stops.
 bool settle_p(M* m) {
-  // With lent_g the P has come for that goroutine alone.
-  while (m->p == nullptr || (m->lent_g == nullptr && m->p->home != m && (give_back(m) || go_home(m)))) {
+  // With `lent` the P has come for that goroutine alone.
+  while (m->p == nullptr || (m->lent == nullptr && m->p->home != m && (give_back(m) || go_home(m)))) {
     if (!wait_for_p(m)) return false;
     m->p->last_hog = coarse_ticks();  // it was some long runner's until now: others first (I4)
   }
@@ -320,7 +321,7 @@ bool settle_p(M* m) {
     p->at_home = at_home;
     p->poller->drive(at_home);
   }
-  m->settled = at_home && m->lent_g == nullptr;
+  m->settled = at_home && m->lent == nullptr;
   return true;
 }
 
@@ -400,10 +401,10 @@ G* find_runnable(M* m) {
     // acquire: pairs with the release in stop_scheduler(); all that main did is before it.
     if (sched.stopping.load(std::memory_order_acquire)) return nullptr;
     if (!m->settled) [[unlikely]] {
-      if (m->locked_g != nullptr && m->lent_g == nullptr) return wait_for_locked(m);
+      if (m->locked_g != nullptr && m->lent == nullptr) return wait_for_locked(m);
       if (!settle_p(m)) return nullptr;
       // To an M with a locked G: what to run came with the P.
-      if (G* g = m->lent_g.exchange(nullptr, std::memory_order_relaxed); g != nullptr) return g;
+      if (m->lent != nullptr) return std::exchange(m->lent, nullptr);
     }
     if (stand_if_asked(m)) [[unlikely]] continue;
     P* p = m->p;

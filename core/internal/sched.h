@@ -134,6 +134,8 @@ bool go_home(M* m) noexcept;
 void lend_p(M* m, G* g) noexcept;
 /// Waits outside a poller until somebody gives `m` a P: its home P, or any if it is a spare. False: the scheduler stops.
 bool wait_for_p(M* m) noexcept;
+/// The waiting itself, after `m` has said that it waits; takes the P, and the G that it may come for.
+bool receive_p(M* m) noexcept;
 
 // --- spares.cc ---
 void spares_start();

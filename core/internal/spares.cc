@@ -37,14 +37,12 @@ std::vector<std::unique_ptr<M>> lost;           // whose threads could not be ma
 constinit std::atomic<std::uint32_t> at_gate{0};
 constinit std::atomic<std::uint32_t> gate{0};
 
-// As wait_for_p() does, but counted as `starting` until it is in the set.
+// As wait_for_p(), but counted as `starting` until it is in the set.
 void wait_for_first_p(M* m) noexcept {
   m->parked_seen.store(true, std::memory_order_relaxed);  // relaxed: for reports
   sched.spares.put(m->index);
   starting.fetch_sub(1, std::memory_order_acq_rel);
-  P* p = sleep_for_p(m);
-  m->parked_seen.store(false, std::memory_order_relaxed);  // relaxed: for reports
-  if (p != nullptr) acquire_p(m, p);
+  static_cast<void>(receive_p(m));
 }
 
 void* spare_thread(void* arg) {
