@@ -234,8 +234,9 @@ void Watch::end_running() noexcept {
   const int n = sched.nms.load(std::memory_order_acquire);
   for (int i = 0; i < n; ++i) {
     M* m = sched.all_ms[i].load(std::memory_order_acquire);
-    if (m == nullptr || m->curg_seen.load(std::memory_order_relaxed) == nullptr || m->slot == nullptr) continue;
-    signal_preempt(m->slot);
+    // acquire: the slot is known since; pairs with attach_thread(). relaxed: asked again by the handler.
+    if (m == nullptr || m->tid.load(std::memory_order_acquire) == 0) continue;
+    if (m->curg_seen.load(std::memory_order_relaxed) != nullptr && m->slot != nullptr) signal_preempt(m->slot);
   }
 }
 
