@@ -172,11 +172,6 @@ void set_up(const RunOptions& options) {
   unwatched.reset();
   read_debug_env();
   sched.keeps_p = !options.preempt || options.seed != 0;
-#if HEDDLE_TSAN
-  // TSan's runtime does not bear to be interrupted for long everywhere, and reports hand-overs in handlers that it cannot see:
-  // so there goroutines keep their Ps unless asked otherwise.
-  if (std::getenv("HEDDLE_TSAN_PREEMPT") == nullptr) sched.keeps_p = true;
-#endif
   choose_poller(options.poller);
   // Room for all that there may ever be: what is not used is not touched.
   sched.ps = static_cast<P*>(::operator new(sizeof(P) * kMaxProcs, std::align_val_t{alignof(P)}));

@@ -33,12 +33,8 @@ class DebugSetting {
   DebugSetting& operator=(const DebugSetting&) = delete;
 };
 
-/// Forced preemption, as often as the build bears: TSan's own bookkeeping takes longer than a slice of 500 us.
-#if defined(__SANITIZE_THREAD__)
-inline constexpr const char* kForced = "preempt=5000";
-#else
+/// Forced preemption: of each goroutine that runs for 500 us.
 inline constexpr const char* kForced = "preempt=500";
-#endif
 
 /// Ends the process with a dump of all goroutines if the scope lasts for more than `limit`: what would be a hang tells where
 /// it hangs. A thread of its own: a scheduler that is stuck cannot be asked to see to it.

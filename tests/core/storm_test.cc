@@ -2,7 +2,7 @@
 // often as it can. Anything that preemption breaks (a register, an allocator's state, an exception, a lock, a wake-up)
 // shows as a wrong result at its place, a wrong sum at the end, or a goroutine that never ends.
 //
-//   forced   every goroutine is stopped after 500 us (5 ms under TSan), wherever it is
+//   forced   every goroutine is stopped after 500 us, wherever it is
 //   naps     as in production, and some goroutines sleep in the kernel without a word: their Ps are taken
 //
 // HEDDLE_STORM_SECONDS says how long each storm lasts (3; 2 under a sanitizer). It goes on beyond that until the runtime has
