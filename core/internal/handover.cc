@@ -52,7 +52,8 @@ M* take_successor(P* p) noexcept {
 
 void untake_successor(P* p, M* m) noexcept {
   if (m->preempted_seen.load(std::memory_order_acquire)) {
-    // At the end of the queue now, which is no loss. Not by `curg`, which is the thread's own. relaxed: the thread sleeps.
+    // At the end of the queue now, which is no loss. Not by `curg`, which is the thread's own.
+    // relaxed: the thread sleeps.
     sched.hogs.push(m->curg_seen.load(std::memory_order_relaxed));
   } else if (m == p->home) {
     // It waits on; but its flag was down, and an M that went idle meanwhile did not see it: as in wait_for_p().

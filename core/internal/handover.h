@@ -15,8 +15,8 @@
 // What a signal handler uses is uninstrumented and touches atomics by the compiler's own builtins: TSan's runtime may be
 // what was interrupted. So TSan is not told of hand-overs but of uses, which are never in a handler, and the P is what
 // carries the edge: whoever used it releases to it before another can get it (release_p; the end of each section,
-// publish_section), and whoever uses it acquires from it first (acquire_p; held_p; a goroutine's return to the scheduler).
-// Through how many handlers the P went in between does not matter: they do not touch what belongs to it.
+// publish_section), and whoever uses it acquires from it first (acquire_p; held_p; a goroutine's return to the
+// scheduler). Through how many handlers the P went in between does not matter: they do not touch what belongs to it.
 #pragma once
 
 #include <linux/futex.h>

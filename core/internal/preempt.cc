@@ -13,10 +13,10 @@
 // I2. It allocates nothing and starts no thread: without a successor for the P it leaves the wish, and sysmon asks for more
 //     spares.
 // I3. It sleeps on the signal stack, and nothing ever switches away from that.
-// I4. In TSan's build it stops no thread inside TSan's runtime. That has locks of its own (of the allocators of its clocks,
-//     of each atomic's record), and every section's instrumented code takes them: with one held by a thread that sleeps here
-//     all Ps would end in sections that wait for it, for ever. sysmon asks again every half millisecond, and a thread is in
-//     its own code now and then.
+// I4. In TSan's build it stops no thread inside TSan's runtime. That has locks of its own (of the allocators of its
+//     clocks, of each atomic's record), and every section's instrumented code takes them: with one held by a thread
+//     that sleeps here all Ps would end in sections that wait for it, for ever. sysmon asks again every half
+//     millisecond, and a thread is in its own code now and then.
 //
 // When the scheduler stops, the same signal ends goroutines that compute on: abandon_here(). When the world is stopped, the
 // goroutine stands in the handler with its P, and goes on with it: world.h.
