@@ -108,7 +108,7 @@ inline void let_others_park() {
 /// run() with one P, where only a park or a yield lets another goroutine run: what each line of `fn` finds is certain.
 template <class Fn>
 void on_one_p(Fn fn) {
-  run(fn, {.procs = 1});
+  run(fn, {.procs = 1, .preempt = false});
 }
 
 template <class Fn>
