@@ -10,6 +10,7 @@
 #include <heddle/core/mutex.h>
 #include <heddle/core/panic.h>
 #include <heddle/core/run.h>
+#include <heddle/core/rw_mutex.h>
 #include <heddle/core/sched_stats.h>
 #include <heddle/core/select.h>
 #include <heddle/core/stack_stats.h>

@@ -15,6 +15,8 @@ const char* to_string(WaitReason reason) noexcept {
     case WaitReason::kMutexLock: return "sync.Mutex.Lock";
     case WaitReason::kSemAcquire: return "semacquire";
     case WaitReason::kWaitGroupWait: return "sync.WaitGroup.Wait";
+    case WaitReason::kRWMutexRLock: return "sync.RWMutex.RLock";
+    case WaitReason::kRWMutexLock: return "sync.RWMutex.Lock";
     case WaitReason::kIoWait: return "IO wait";
     case WaitReason::kAccept: return "accept";
     case WaitReason::kConnect: return "connect";

@@ -17,6 +17,8 @@ enum class WaitReason : std::uint8_t {
   kMutexLock,
   kSemAcquire,
   kWaitGroupWait,
+  kRWMutexRLock,
+  kRWMutexLock,
   kIoWait,
   kAccept,
   kConnect,

@@ -31,7 +31,8 @@ REASONS = {
     "kNone": "waiting", "kChanReceive": "chan receive", "kChanSend": "chan send",
     "kChanReceiveNil": "chan receive (nil chan)", "kChanSendNil": "chan send (nil chan)", "kSelect": "select",
     "kSelectNoCases": "select (no cases)", "kSleep": "sleep", "kMutexLock": "sync.Mutex.Lock",
-    "kSemAcquire": "semacquire", "kWaitGroupWait": "sync.WaitGroup.Wait", "kIoWait": "IO wait", "kAccept": "accept",
+    "kSemAcquire": "semacquire", "kWaitGroupWait": "sync.WaitGroup.Wait",
+    "kRWMutexRLock": "sync.RWMutex.RLock", "kRWMutexLock": "sync.RWMutex.Lock", "kIoWait": "IO wait", "kAccept": "accept",
     "kConnect": "connect", "kHttpBody": "http body read", "kHttpWrite": "http write", "kOther": "waiting",
 }
 
