@@ -8,6 +8,7 @@
 #include <heddle/core/error.h>
 #include <heddle/core/go.h>
 #include <heddle/core/mutex.h>
+#include <heddle/core/once.h>
 #include <heddle/core/panic.h>
 #include <heddle/core/run.h>
 #include <heddle/core/rw_mutex.h>
