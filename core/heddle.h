@@ -4,6 +4,7 @@
 #include <heddle/core/blocking.h>
 #include <heddle/core/chan.h>
 #include <heddle/core/clock.h>
+#include <heddle/core/cond.h>
 #include <heddle/core/dump.h>
 #include <heddle/core/error.h>
 #include <heddle/core/go.h>

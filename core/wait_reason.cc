@@ -17,6 +17,7 @@ const char* to_string(WaitReason reason) noexcept {
     case WaitReason::kWaitGroupWait: return "sync.WaitGroup.Wait";
     case WaitReason::kRWMutexRLock: return "sync.RWMutex.RLock";
     case WaitReason::kRWMutexLock: return "sync.RWMutex.Lock";
+    case WaitReason::kCondWait: return "sync.Cond.Wait";
     case WaitReason::kIoWait: return "IO wait";
     case WaitReason::kAccept: return "accept";
     case WaitReason::kConnect: return "connect";

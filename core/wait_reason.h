@@ -19,6 +19,7 @@ enum class WaitReason : std::uint8_t {
   kWaitGroupWait,
   kRWMutexRLock,
   kRWMutexLock,
+  kCondWait,
   kIoWait,
   kAccept,
   kConnect,

@@ -32,8 +32,9 @@ REASONS = {
     "kChanReceiveNil": "chan receive (nil chan)", "kChanSendNil": "chan send (nil chan)", "kSelect": "select",
     "kSelectNoCases": "select (no cases)", "kSleep": "sleep", "kMutexLock": "sync.Mutex.Lock",
     "kSemAcquire": "semacquire", "kWaitGroupWait": "sync.WaitGroup.Wait",
-    "kRWMutexRLock": "sync.RWMutex.RLock", "kRWMutexLock": "sync.RWMutex.Lock", "kIoWait": "IO wait", "kAccept": "accept",
-    "kConnect": "connect", "kHttpBody": "http body read", "kHttpWrite": "http write", "kOther": "waiting",
+    "kRWMutexRLock": "sync.RWMutex.RLock", "kRWMutexLock": "sync.RWMutex.Lock", "kCondWait": "sync.Cond.Wait",
+    "kIoWait": "IO wait", "kAccept": "accept", "kConnect": "connect", "kHttpBody": "http body read",
+    "kHttpWrite": "http write", "kOther": "waiting",
 }
 
 # What heddle_switch pushes, from the saved stack pointer up (context.h), and the size of it all.

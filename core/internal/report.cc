@@ -183,8 +183,8 @@ bool in_scope(std::string_view name, std::string_view scope) noexcept {
 bool is_runtime(const Frame& f) {
   for (const std::string_view scope :
        {"heddle_switch", "heddle_entry", "heddle::leave_g(", "heddle::park(", "heddle::park_unlock(", "heddle::g_main(",
-        "heddle::run_aside(", "heddle::Sema::", "heddle::detail::", "std::terminate()", "__cxxabiv1::", "__cxa_",
-        "_Unwind_"}) {
+        "heddle::run_aside(", "heddle::Sema::", "heddle::WaitList::", "heddle::detail::", "std::terminate()",
+        "__cxxabiv1::", "__cxa_", "_Unwind_"}) {
     if (in_scope(f.function, scope)) return true;
   }
   const std::string& root = runtime_root();
