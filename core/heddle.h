@@ -16,6 +16,7 @@
 #include <heddle/core/sched_stats.h>
 #include <heddle/core/select.h>
 #include <heddle/core/semaphore.h>
+#include <heddle/core/singleflight.h>
 #include <heddle/core/stack_stats.h>
 #include <heddle/core/stop_the_world.h>
 #include <heddle/core/wait_group.h>
