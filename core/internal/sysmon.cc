@@ -4,7 +4,8 @@
 //                 a P whose G has not changed since the last round: asks it to poll before the next one
 //                 a goroutine that keeps its M: preempts it, or takes its P (watch.h)
 //   when nothing has run for 20 ms    whether all goroutines are asleep for ever (deadlock.h)
-//   every round   gives back the memory of stacks that nobody has used for seconds (stack.h)
+//   every round   gives back the memory of stacks that nobody has used for seconds (stack.h); tells the pools
+//                 how late it is (pool.h)
 //   on request    starts the thread that prints the dump of all goroutines, or the report of a stack overflow (a signal
 //                 handler sets a flag: it must neither format text nor start a thread)
 //   on time       schedtrace
@@ -30,6 +31,7 @@
 #include <heddle/core/check.h>
 #include <heddle/core/clock.h>
 #include <heddle/core/internal/deadlock.h>
+#include <heddle/core/internal/pool_clock.h>
 #include <heddle/core/internal/report.h>
 #include <heddle/core/internal/sched.h>
 #include <heddle/core/internal/stack.h>
@@ -155,6 +157,7 @@ void* sysmon_thread(void*) {
       continue;
     }
     check_procs(woke);
+    tell_pools(woke);
     const bool keeps = watch.look(woke);
     static_cast<void>(stack_arena().release_cold(woke));
     // relaxed: set while no scheduler runs.
