@@ -49,6 +49,13 @@ bool Mutex::spin(std::uint32_t* old, bool awake) noexcept {
   return awake;
 }
 
+#ifdef HEDDLE_DCHECKS
+Mutex::~Mutex() {
+  // relaxed: whoever destroys it has seen all others leave.
+  if ((state_.load(std::memory_order_relaxed) & kLocked) != 0) fatal("Mutex: destroyed while locked");
+}
+#endif
+
 void Mutex::lock_slow() {
   std::int64_t waiting_since = 0;
   bool starving = false;

@@ -30,6 +30,9 @@ namespace heddle {
 class Mutex {
  public:
   constexpr Mutex() noexcept = default;
+#ifdef HEDDLE_DCHECKS
+  ~Mutex();  // dies with a message if it is locked
+#endif
   Mutex(const Mutex&) = delete;
   Mutex& operator=(const Mutex&) = delete;
 

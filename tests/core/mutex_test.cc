@@ -128,6 +128,78 @@ TEST(Mutex, a_greedy_goroutine_cannot_starve_a_waiter) {
   }
 }
 
+std::atomic<std::int64_t> fake_now{1};
+
+// The clock of the runs in a scope stands still; it moves when told.
+struct StoppedClock {
+  StoppedClock() {
+    detail::set_clock_for_test([]() noexcept { return fake_now.load(); });
+  }
+  ~StoppedClock() { detail::set_clock_for_test(nullptr); }
+  StoppedClock(const StoppedClock&) = delete;
+  StoppedClock& operator=(const StoppedClock&) = delete;
+  static void forward(std::chrono::nanoseconds d) { fake_now += d.count(); }
+};
+
+// For a millisecond the newcomer wins each time, which is what makes the lock fast; then once more at most.
+TEST(Mutex, a_waiter_that_has_starved_is_passed_over_once_more_at_most) {
+  const StoppedClock clock;
+  on_one_p([] {
+    Mutex mutex;
+    int taken = 0;
+    int taken_before_waiter = -1;
+    WaitGroup wg;
+    mutex.lock();
+    wg.go([&] {
+      const std::lock_guard guard(mutex);
+      taken_before_waiter = taken;
+    });
+    let_others_park();
+    const auto take_again = [&] {
+      mutex.unlock();
+      mutex.lock();
+      ++taken;
+      gosched();
+    };
+    for (int i = 0; i < 100; ++i) take_again();
+    EXPECT_EQ(taken_before_waiter, -1);
+    StoppedClock::forward(std::chrono::microseconds(1001));
+    for (int i = 0; i < 2; ++i) take_again();
+    EXPECT_GE(taken_before_waiter, 100);
+    EXPECT_LE(taken_before_waiter, 101);
+    mutex.unlock();
+    wg.wait();
+  });
+}
+
+TEST(Mutex, a_newcomer_stands_in_line_behind_all_who_have_starved) {
+  const StoppedClock clock;
+  on_one_p([] {
+    Mutex mutex;
+    std::vector<int> order;
+    WaitGroup wg;
+    mutex.lock();
+    for (int i = 0; i < 5; ++i) {
+      wg.go([&, i] {
+        const std::lock_guard guard(mutex);
+        order.push_back(i);
+      });
+      let_others_park();
+    }
+    StoppedClock::forward(std::chrono::milliseconds(2));
+    while (order.size() < 5) {
+      mutex.unlock();
+      mutex.lock();
+      order.push_back(-1);  // us
+      gosched();
+    }
+    mutex.unlock();
+    wg.wait();
+    order.resize(7, -2);
+    EXPECT_EQ(order, (std::vector{-1, 0, 1, 2, 3, 4, -1}));
+  });
+}
+
 TEST(Mutex, returns_to_normal_after_starvation) {
   on_one_p([] {
     Mutex mutex;
@@ -186,6 +258,18 @@ TEST(MutexDeathTest, unlock_of_an_unlocked_mutex_is_fatal) {
       "unlock of unlocked mutex");
 }
 
+#ifdef HEDDLE_DCHECKS
+TEST(MutexDeathTest, to_destroy_it_while_it_is_locked_is_fatal) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(
+      {
+        Mutex mutex;
+        mutex.lock();
+      },
+      "Mutex: destroyed while locked");
+}
+#endif
+
 TEST(MutexDeathTest, to_wait_outside_a_goroutine_is_fatal) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_DEATH(
@@ -235,8 +319,8 @@ TEST(Mutex, neighbours_in_the_table_keep_their_own_waiters) {
 
 // The next run() finds no trace of waiters that the last one abandoned: their stacks have new tenants by then.
 TEST(Mutex, waiters_abandoned_by_one_run_do_not_disturb_the_next) {
-  std::vector<Mutex> first(50'000);
-  on_one_p([&] { contend_for_many(first, false); });  // reports the goroutines left behind
+  static auto* first = new std::vector<Mutex>(50'000);  // never destroyed: 300 of them stay locked
+  on_one_p([&] { contend_for_many(*first, false); });    // reports the goroutines left behind
   std::vector<Mutex> second(50'000);
   on_one_p([&] { contend_for_many(second, true); });
 }

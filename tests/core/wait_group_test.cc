@@ -157,6 +157,20 @@ TEST(WaitGroupDeathTest, a_negative_counter_is_fatal) {
       "WaitGroup: negative counter");
 }
 
+TEST(WaitGroupDeathTest, a_new_round_before_the_last_waiter_is_out_is_fatal) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(on_one_p([] {
+                 WaitGroup wg;
+                 wg.add(1);
+                 go([&] { wg.wait(); });
+                 let_others_park();
+                 wg.done();
+                 wg.add(1);  // the waiter has been let go, and has not run
+                 let_others_park();
+               }),
+               "heddle: fatal: WaitGroup: reused before the last wait returned");
+}
+
 // --- under load ---
 
 TEST(WaitGroupStress, may_be_used_again_round_after_round) {
