@@ -7,6 +7,11 @@
 //   chan_uncontended     send and receive of one value by one goroutine; nobody ever waits
 //   select_two           select of two receives, one of them ready, and the send that makes it so
 //   mutex_uncontended    lock and unlock
+//   mutex_contended      the same by four goroutines, of which each yields inside now and then; per lock
+//   rwmutex_read         lock_shared and unlock_shared
+//   semaphore            acquire and release of one unit
+//   pool_get_put         an object out of a pool and back
+//   once_hit             do_once of what has been done
 //   park_1m              a million goroutines parked on one channel, then released
 //
 // Everything runs inside the main goroutine. Read them with `--benchmark_repetitions=5 --benchmark_report_aggregates_only`:
@@ -16,8 +21,12 @@
 #include <heddle/core/chan.h>
 #include <heddle/core/go.h>
 #include <heddle/core/mutex.h>
+#include <heddle/core/once.h>
+#include <heddle/core/pool.h>
 #include <heddle/core/run.h>
+#include <heddle/core/rw_mutex.h>
 #include <heddle/core/select.h>
+#include <heddle/core/semaphore.h>
 #include <heddle/core/wait_group.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -126,6 +135,66 @@ void mutex_uncontended(benchmark::State& state) {
   }
 }
 BENCHMARK(mutex_uncontended);
+
+void mutex_contended(benchmark::State& state) {
+  heddle::Mutex mutex;
+  std::int64_t locks = 0;  // guarded by mutex
+  bool over = false;       // likewise
+  const auto take = [&] {
+    mutex.lock();
+    if (++locks % 16 == 0) heddle::gosched();  // the others find it held
+    const bool ends = over;
+    mutex.unlock();
+    return !ends;
+  };
+  WaitGroup wg;
+  for (int i = 0; i < 3; ++i) {
+    wg.go([&] {
+      while (take()) heddle::gosched();
+    });
+  }
+  while (state.KeepRunning()) {
+    take();
+    heddle::gosched();
+  }
+  state.counters["locks_per_iteration"] =
+      benchmark::Counter(static_cast<double>(locks), benchmark::Counter::kAvgIterations);
+  mutex.lock();
+  over = true;
+  mutex.unlock();
+  wg.wait();
+}
+BENCHMARK(mutex_contended);
+
+void rwmutex_read(benchmark::State& state) {
+  heddle::RWMutex mutex;
+  for (auto _ : state) {
+    mutex.lock_shared();
+    mutex.unlock_shared();
+  }
+}
+BENCHMARK(rwmutex_read);
+
+void semaphore(benchmark::State& state) {
+  heddle::Semaphore s(2);
+  for (auto _ : state) {
+    s.acquire();
+    s.release();
+  }
+}
+BENCHMARK(semaphore);
+
+void pool_get_put(benchmark::State& state) {
+  heddle::Pool<std::int64_t> pool;
+  for (auto _ : state) benchmark::DoNotOptimize(pool.get().get());
+}
+BENCHMARK(pool_get_put);
+
+void once_hit(benchmark::State& state) {
+  heddle::Once once;
+  for (auto _ : state) once.do_once([] { benchmark::ClobberMemory(); });
+}
+BENCHMARK(once_hit);
 
 // Resident memory in bytes. Source: proc(5), /proc/pid/statm, the second field, in pages.
 double resident_bytes() {
