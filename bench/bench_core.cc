@@ -13,6 +13,10 @@
 //   pool_get_put         an object out of a pool and back
 //   once_hit             do_once of what has been done
 //   park_1m              a million goroutines parked on one channel, then released
+//   sleep                sleep(1 ns): a timer, a park, and back
+//   timer_reset          Timer::reset of an armed timer to a later time
+//   timer_add_stop_1m    a Timer made and stopped while a million others are armed
+//   after_func_1m        a million after_func(0), until each has run
 //
 // Everything runs inside the main goroutine. Read them with `--benchmark_repetitions=5 --benchmark_report_aggregates_only`:
 // on a shared machine single figures mean little.
@@ -27,13 +31,16 @@
 #include <heddle/core/rw_mutex.h>
 #include <heddle/core/select.h>
 #include <heddle/core/semaphore.h>
+#include <heddle/core/timer.h>
 #include <heddle/core/wait_group.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <vector>
 
 namespace {
 
@@ -240,6 +247,47 @@ void park_1m(benchmark::State& state) {
   }
 }
 BENCHMARK(park_1m)->Iterations(1)->Unit(benchmark::kMillisecond)->UseRealTime();
+
+void sleep(benchmark::State& state) {
+  for (auto _ : state) heddle::sleep(heddle::Duration(1));
+}
+BENCHMARK(sleep);
+
+void timer_reset(benchmark::State& state) {
+  heddle::Timer timer{std::chrono::hours(1)};
+  for (auto _ : state) timer.reset(std::chrono::hours(1));
+}
+BENCHMARK(timer_reset);
+
+// Times spread over a quarter of an hour, so that a new one stands anywhere among the others.
+heddle::Duration an_hour_or_so(std::int64_t i) { return std::chrono::hours(1) + std::chrono::seconds(i % 1000); }
+
+void timer_add_stop_1m(benchmark::State& state) {
+  std::vector<heddle::Timer> others;
+  others.reserve(1'000'000);
+  for (std::int64_t i = 0; i < 1'000'000; ++i) others.emplace_back(an_hour_or_so(i));
+  std::int64_t i = 0;
+  for (auto _ : state) {
+    heddle::Timer timer{an_hour_or_so(i++)};
+    benchmark::DoNotOptimize(timer.stop());
+  }
+}
+BENCHMARK(timer_add_stop_1m);
+
+void after_func_1m(benchmark::State& state) {
+  for (auto _ : state) {
+    constexpr std::int64_t kTimers = 1'000'000;
+    auto done = make_chan<int>();
+    std::int64_t ran = 0;  // one P: no two of them run at once
+    for (std::int64_t i = 0; i < kTimers; ++i) {
+      static_cast<void>(heddle::after_func(heddle::Duration::zero(), [&] {
+        if (++ran == kTimers) done.close();
+      }));
+    }
+    static_cast<void>(done.recv());
+  }
+}
+BENCHMARK(after_func_1m)->Unit(benchmark::kMillisecond);
 
 }  // namespace
 

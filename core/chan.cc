@@ -50,6 +50,7 @@ void chan_ref(ChanCore* c) noexcept { c->refs.fetch_add(1, std::memory_order_rel
 void chan_unref(ChanCore* c) noexcept {
   // acq_rel: the last handle sees all that was done through the others; their releases pair with its acquire.
   if (c->refs.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  if (c->at_end != nullptr) c->at_end(*c);
   // Only goroutines that run() abandoned can wait here still (others would hold a handle): their Sudogs point at us.
   if (!c->senders.empty() || !c->receivers.empty()) return;
   for (std::size_t n = c->count_locked(); n > 0; --n) {
@@ -142,9 +143,11 @@ void chan_close(ChanCore* c) {
 
 std::size_t chan_len(const ChanCore* c) noexcept {
   // relaxed: a snapshot; stale by the time the caller looks at it anyway.
-  return c == nullptr ? 0 : c->count.load(std::memory_order_relaxed);
+  return c == nullptr || c->looks_unbuffered ? 0 : c->count.load(std::memory_order_relaxed);
 }
 
-std::size_t chan_cap(const ChanCore* c) noexcept { return c == nullptr ? 0 : c->capacity; }
+std::size_t chan_cap(const ChanCore* c) noexcept {
+  return c == nullptr || c->looks_unbuffered ? 0 : c->capacity;
+}
 
 }  // namespace heddle::detail

@@ -101,6 +101,9 @@ void gosched();
 /// Parks the goroutine for at least `d`; returns at once for d <= 0.
 void sleep(Duration d);
 
+/// Parks the goroutine until `t` has come; returns at once if it has. kNoDeadline: for ever.
+void sleep_until(TimePoint t);
+
 /// The id of the calling goroutine (1 is the main one), or 0 outside any. For logs; never reused within a run.
 [[nodiscard]] std::uint64_t goroutine_id() noexcept;
 

@@ -20,4 +20,5 @@
 #include <heddle/core/singleflight.h>
 #include <heddle/core/stack_stats.h>
 #include <heddle/core/stop_the_world.h>
+#include <heddle/core/timer.h>
 #include <heddle/core/wait_group.h>

@@ -42,6 +42,11 @@ struct ChanCore {
 
   std::atomic<std::uint32_t> refs{1};
 
+  // Constant from before the first handle is given out.
+  bool looks_unbuffered = false;                 // a timer's: what it holds is not in len() or cap()
+  void (*at_end)(ChanCore& core) noexcept = nullptr;  // called when the last handle has gone
+  void* owner = nullptr;                         // for at_end
+
   [[nodiscard]] void* slot(std::size_t i) const noexcept { return buffer + i * ops->size; }
   [[nodiscard]] std::size_t after(std::size_t i) const noexcept { return i + 1 == capacity ? 0 : i + 1; }
 

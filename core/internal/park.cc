@@ -44,6 +44,20 @@ struct SleepTimer : TimerNode {
   std::int64_t deadline;
 };
 
+void sleep_at_least_until(std::int64_t when) {
+  SleepTimer timer(must_run_g("sleep"), when);
+  // Armed once the G is off its stack: it may fire at once, on another M.
+  park(
+      [](G*, void* arg) {
+        auto* t = static_cast<SleepTimer*>(arg);
+        timer_start(*t, t->deadline);
+        return true;
+      },
+      &timer, WaitReason::kSleep);
+  // The node dies with this frame, and the M that fired it may not be out of Timers::run yet; but run() does not touch a
+  // node after its `fire` (timers.cc).
+}
+
 }  // namespace
 
 void park(ParkCommit commit, void* arg, WaitReason reason) {
@@ -101,18 +115,12 @@ void gosched() {
 }
 
 void sleep(Duration d) {
-  if (d <= Duration::zero()) return;
-  SleepTimer timer(must_run_g("sleep"), nanos_after(nanotime(), d));
-  // Armed once the G is off its stack: it may fire at once, on another M.
-  park(
-      [](G*, void* arg) {
-        auto* t = static_cast<SleepTimer*>(arg);
-        timer_start(*t, t->deadline);
-        return true;
-      },
-      &timer, WaitReason::kSleep);
-  // The node dies with this frame, and the M that fired it may not be out of Timers::run yet; but run() does not touch a
-  // node after its `fire` (timers.cc).
+  if (d > Duration::zero()) sleep_at_least_until(nanos_after(nanotime(), d));
+}
+
+void sleep_until(TimePoint t) {
+  const std::int64_t when = to_nanos(t);
+  if (when > nanotime()) sleep_at_least_until(when);
 }
 
 std::uint64_t goroutine_id() noexcept {

@@ -244,6 +244,7 @@ void tear_down() {
   }
   while (sched.hogs.take() != nullptr) {
   }
+  for (int i = 0; i < sched.nprocs; ++i) sched.ps[i].timers.clear();
   Sema::forget_waiters();  // they stand on the stacks that are taken back next
   take_back_stacks();
   free_helpers();

@@ -57,6 +57,7 @@ constexpr std::uint32_t kDeepQueue = 64;      // runnable Gs beyond which more n
 constexpr std::uint64_t kDeepFactor = 16;     // but this many times later: 1.6 ms
 constexpr std::uint64_t kHogFactor = 20;      // kHogEvery = 2 ms, in kTendEvery
 constexpr std::uint32_t kWakeDepth = 2;  // Gs that a reap must leave over to be worth another M's wake (5-8 us)
+constexpr int kTimersPerTurn = 8;           // lazy timers fired at least at each look, however long the queue is
 
 // Ticks of a clock that costs a few ns, for "has kTendEvery passed?" only.
 [[nodiscard]] std::uint64_t coarse_ticks() noexcept {
@@ -84,7 +85,9 @@ void run_timers(P* p) noexcept {
   if (next == kNever) return;
   const std::int64_t now = nanotime();
   if (next > now) return;
-  const int fired = p->timers.run(now);
+  // Those that are queued go first: at least a few timers, at most as many as make the queue long.
+  const int room = Timers::kMostPerRun - static_cast<int>(p->runq.size());
+  const int fired = p->timers.run(now, std::max(room, kTimersPerTurn));
   if (fired > 0 && sched.nprocs > 1 && p->runq.size() > 1) wake_p();
 }
 
