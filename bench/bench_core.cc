@@ -17,12 +17,15 @@
 //   timer_reset          Timer::reset of an armed timer to a later time
 //   timer_add_stop_1m    a Timer made and stopped while a million others are armed
 //   after_func_1m        a million after_func(0), until each has run
+//   context_cancel       with_cancel of the background, and its cancel
+//   context_fanout_1000  with_cancel, a thousand children, and the cancel that ends them all
 //
 // Everything runs inside the main goroutine. Read them with `--benchmark_repetitions=5 --benchmark_report_aggregates_only`:
 // on a shared machine single figures mean little.
 #include <benchmark/benchmark.h>
 #include <heddle/core/blocking.h>
 #include <heddle/core/chan.h>
+#include <heddle/core/context.h>
 #include <heddle/core/go.h>
 #include <heddle/core/mutex.h>
 #include <heddle/core/once.h>
@@ -288,6 +291,28 @@ void after_func_1m(benchmark::State& state) {
   }
 }
 BENCHMARK(after_func_1m)->Unit(benchmark::kMillisecond);
+
+void context_cancel(benchmark::State& state) {
+  const heddle::Context background;
+  for (auto _ : state) {
+    auto [ctx, cancel] = heddle::with_cancel(background);
+    cancel();
+    benchmark::DoNotOptimize(ctx.node());
+  }
+}
+BENCHMARK(context_cancel);
+
+void context_fanout_1000(benchmark::State& state) {
+  std::vector<heddle::Context> children;
+  children.reserve(1000);
+  for (auto _ : state) {
+    auto [parent, cancel] = heddle::with_cancel(heddle::Context());
+    for (int i = 0; i < 1000; ++i) children.push_back(heddle::with_cancel(parent).ctx);
+    cancel();
+    children.clear();
+  }
+}
+BENCHMARK(context_fanout_1000);
 
 }  // namespace
 

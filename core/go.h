@@ -56,7 +56,8 @@ void boxed_entry(void* place) {
 ///
 /// Errors:  std::bad_alloc if no stack can be had; what moving `fn` throws. An exception that leaves `fn` is a panic: it
 ///          prints the goroutine and ends the process with status 2.
-/// Threads: goroutines and the scheduler's side. Order: the new goroutine runs next on this P unless another M takes it.
+/// Threads: goroutines, the scheduler's side, and foreign threads that are done before the main goroutine
+///          ends. Order: the new goroutine runs next on this P unless another M takes it.
 template <class Fn>
   requires std::is_invocable_v<std::decay_t<Fn>&>
 void go(const GoOptions& options, Fn&& fn, const std::source_location& site = std::source_location::current()) {

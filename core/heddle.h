@@ -5,6 +5,7 @@
 #include <heddle/core/chan.h>
 #include <heddle/core/clock.h>
 #include <heddle/core/cond.h>
+#include <heddle/core/context.h>
 #include <heddle/core/dump.h>
 #include <heddle/core/error.h>
 #include <heddle/core/go.h>

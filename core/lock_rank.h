@@ -17,6 +17,7 @@ enum class LockRank : std::uint8_t {
   kSync = 30,       // core: one Mutex, WaitGroup, … wait queue
   kTimerOps = 31,   // core: one Timer's or Ticker's slow operations
   kTimersFire = 32, // core: whoever runs a P's timers; their callbacks run under it and may use channels
+  kContext = 33,    // core: one context's state and children; a child's is never taken under its parent's
   kChan = 34,       // core: one channel; several nest in address order (select)
   kTimers = 40,     // core: one P's timer heap; its callbacks run under it and may ready goroutines
   kSched = 50,      // core: the global run queue and start/stop state

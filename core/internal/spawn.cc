@@ -105,13 +105,16 @@ namespace detail {
 
 G* new_g(const GoOptions& options, std::size_t size, const std::source_location& site, void** place) {
   M* m = current_m();
-  if (m == nullptr) fatal("go needs a goroutine: call it inside heddle::run()");
+  // acquire: with the Ps. A foreign thread's goroutine goes to the global queue.
+  if (m == nullptr && !sched.running.load(std::memory_order_acquire)) {
+    fatal("go needs a goroutine: call it inside heddle::run()");
+  }
   G* g = nullptr;
   {
     const Section section;
     P* p = held_p(section.m());
     g = take_free(p, options.stack);
-    if (g != nullptr) set_identity(g, p, m->curg, options, site);
+    if (g != nullptr) set_identity(g, p, m == nullptr ? nullptr : m->curg, options, site);
   }
   if (g == nullptr) throw std::bad_alloc();
   // The closure lies right below the G, on a 16-byte boundary.
