@@ -13,7 +13,7 @@ namespace heddle::detail {
 namespace {
 
 // Apart and cold, so that an operation that does not throw sets up nothing for it.
-[[noreturn, gnu::cold, gnu::noinline]] void panic(const char* text) { throw Panic(text); }
+[[noreturn, gnu::cold, gnu::noinline]] void throw_panic(const char* text) { throw Panic(text); }
 
 [[noreturn, gnu::cold]] void wait_forever(WaitReason reason) {
   for (;;) park(nullptr, nullptr, reason);  // published nowhere: nobody can ready it
@@ -67,11 +67,11 @@ void chan_send(ChanCore* c, void* value) {
   c->lock.lock();
   const Step step = send_step(*c, value);
   if (step.outcome == Outcome::kWouldWait) {
-    if (!wait_in(c->senders, *c, value, "channel send", WaitReason::kChanSend)) panic("send on closed channel");
+    if (!wait_in(c->senders, *c, value, "channel send", WaitReason::kChanSend)) throw_panic("send on closed channel");
     return;
   }
   c->lock.unlock();
-  if (step.outcome == Outcome::kClosed) panic("send on closed channel");
+  if (step.outcome == Outcome::kClosed) throw_panic("send on closed channel");
   finish_send(*c, step.partner, value);
 }
 
@@ -80,7 +80,7 @@ bool chan_try_send(ChanCore* c, void* value) {
   c->lock.lock();
   const Step step = send_step(*c, value);
   c->lock.unlock();
-  if (step.outcome == Outcome::kClosed) panic("send on closed channel");
+  if (step.outcome == Outcome::kClosed) throw_panic("send on closed channel");
   finish_send(*c, step.partner, value);
   return step.outcome == Outcome::kDone;
 }
@@ -115,11 +115,11 @@ TryRecv chan_try_recv(ChanCore* c, void* out) {
 }
 
 void chan_close(ChanCore* c) {
-  if (c == nullptr) panic("close of nil channel");
+  if (c == nullptr) throw_panic("close of nil channel");
   c->lock.lock();
   if (c->closed_locked()) {
     c->lock.unlock();
-    panic("close of closed channel");
+    throw_panic("close of closed channel");
   }
   // release: a receive that finds it closed without the lock sees all that came before; pairs with peek_recv().
   c->closed.store(true, std::memory_order_release);
