@@ -54,8 +54,8 @@ void boxed_entry(void* place) {
 
 /// Starts `fn()` on a new goroutine and returns at once. The closure is moved (or copied) into the goroutine.
 ///
-/// Errors:  std::bad_alloc if no stack can be had; what moving `fn` throws. An exception that leaves `fn` is a panic: it
-///          prints the goroutine and ends the process with status 2.
+/// Errors:  std::bad_alloc if no stack can be had; what moving `fn` throws. An exception that leaves `fn` is a panic:
+///          when all destructors and deferred calls have run, it prints the goroutine and ends the process, status 2.
 /// Threads: goroutines, the scheduler's side, and foreign threads that are done before the main goroutine
 ///          ends. Order: the new goroutine runs next on this P unless another M takes it.
 template <class Fn>
@@ -93,8 +93,8 @@ void go(Fn&& fn, const std::source_location& site = std::source_location::curren
 /// Lets others run: the goroutine goes to the tail of its P's queue.
 void gosched();
 
-/// Ends the current goroutine after running the destructors on its stack. On the main goroutine run() then waits for
-/// the others as long as any is left.
+/// Ends the current goroutine after running the destructors and deferred calls (defer.h) on its stack; recover() does
+/// not stop it. On the main goroutine run() then waits for the others as long as any is left.
 ///
 /// It unwinds by an exception of a private type: a `catch (...)` on the way must rethrow.
 [[noreturn]] void goexit();

@@ -6,6 +6,7 @@
 #include <heddle/core/clock.h>
 #include <heddle/core/cond.h>
 #include <heddle/core/context.h>
+#include <heddle/core/defer.h>
 #include <heddle/core/dump.h>
 #include <heddle/core/error.h>
 #include <heddle/core/go.h>

@@ -6,6 +6,8 @@
 //     makes that part of the report, while the one that fails waits with its stack intact, for a limited time; when that has
 //     passed it prints the addresses itself, by frame pointers.
 // I4. The first failure is reported; a goroutine that fails meanwhile waits for the end, which is near.
+// I5. A panic that nobody recovered comes here unwound, since its deferred calls had to run first: its stack was copied
+//     when it was thrown (panics.h). Other failures are read from the stack itself.
 #include <dlfcn.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -19,14 +21,15 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <cxxabi.h>
 #include <exception>
-#include <typeinfo>
+#include <string>
 
 #include <heddle/core/check.h>
+#include <heddle/core/internal/panics.h>
 #include <heddle/core/internal/report.h>
 #include <heddle/core/internal/sched.h>
 #include <heddle/core/internal/signals.h>
+#include <heddle/core/panic.h>
 #include <heddle/core/traceback.h>
 
 namespace heddle {
@@ -62,6 +65,7 @@ enum Telling : int { kAsked, kPrinting, kPrinted, kGivenUp };
 struct Failure {
   const G* g;
   Registers registers;
+  const StackImage* image;  // where it failed, if its stack is no longer there
   TracebackLevel level;
   std::atomic<int> telling;
 };
@@ -74,16 +78,25 @@ constinit std::atomic<bool> failing{false};
 
 // The first to come goes on (I4).
 void claim_failure() noexcept {
-  if (!failing.exchange(true)) return;
+  // acq_rel: one at a time; the release is for dying_of_panic().
+  if (!failing.exchange(true, std::memory_order_acq_rel)) return;
   for (;;) ::pause();
 }
 
-// By frame pointers and the dynamic linker's tables, straight from the stack: it is ours and holds still.
-void say_raw_frames(const G* g, const Registers& r) noexcept {
-  const auto lo = reinterpret_cast<std::uintptr_t>(g->stack_lo);
-  const auto hi = reinterpret_cast<std::uintptr_t>(g->stack_hi);
-  std::uintptr_t pc = r.pc();
-  std::uintptr_t fp = r.fp();
+// A word of the stack to be shown: of the copy if there is one, else in place, for then it is ours and holds still.
+bool stack_word(std::uintptr_t address, std::uintptr_t& out) noexcept {
+  if (failure.image != nullptr) return failure.image->word(address, out);
+  const auto lo = reinterpret_cast<std::uintptr_t>(failure.g->stack_lo);
+  const auto hi = reinterpret_cast<std::uintptr_t>(failure.g->stack_hi);
+  if (address < lo || address + sizeof out > hi) return false;
+  out = *reinterpret_cast<const std::uintptr_t*>(address);
+  return true;
+}
+
+// By frame pointers and the dynamic linker's tables.
+void say_raw_frames() noexcept {
+  std::uintptr_t pc = failure.registers.pc();
+  std::uintptr_t fp = failure.registers.fp();
   for (std::size_t i = 0; i < kOverflowEnds && pc != 0; ++i) {
     Dl_info info{};
     const bool known = ::dladdr(reinterpret_cast<void*>(pc), &info) != 0 && info.dli_fname != nullptr;
@@ -93,11 +106,10 @@ void say_raw_frames(const G* g, const Registers& r) noexcept {
                                 known && info.dli_sname != nullptr ? info.dli_sname : "?", known ? info.dli_fname : "?",
                                 static_cast<std::size_t>(pc - base));
     if (n > 0) say(text, std::min(static_cast<std::size_t>(n), sizeof text - 1));
-    if (fp < lo || fp + 16 > hi || fp % 8 != 0) return;
-    const auto* frame = reinterpret_cast<const std::uintptr_t*>(fp);
-    if (frame[0] <= fp && frame[0] != 0) return;
-    fp = frame[0];
-    pc = frame[1];
+    std::uintptr_t caller_fp = 0;
+    if (fp % 8 != 0 || !stack_word(fp, caller_fp) || !stack_word(fp + 8, pc)) return;
+    if (caller_fp <= fp && caller_fp != 0) return;
+    fp = caller_fp;
   }
 }
 
@@ -111,7 +123,7 @@ void await_telling() noexcept {
   int asked = kAsked;
   // A thread that prints already gets as long once more, and then this process ends with what is out.
   if (failure.telling.compare_exchange_strong(asked, kGivenUp)) {
-    say_raw_frames(failure.g, failure.registers);
+    say_raw_frames();
     say_creation(failure.g);
     return;
   }
@@ -141,9 +153,10 @@ void tell_overflow(void*) {
 
 void tell_panic(void*) {
   const bool system = failure.level == TracebackLevel::kSystem;
-  StackImage image;
-  const bool whole = copy_from(*failure.g, failure.registers, image);
-  finish_telling(report_one(*failure.g, whole ? &image : nullptr, system));
+  StackImage copy;
+  const StackImage* image = failure.image;
+  if (image == nullptr && copy_from(*failure.g, failure.registers, copy)) image = &copy;
+  finish_telling(report_one(*failure.g, image, system));
   if (failure.level == TracebackLevel::kAll || system) {
     print_report("\n" + report_all({.stacks = true, .runtime_frames = system}, nullptr, failure.g));
   }
@@ -189,53 +202,43 @@ void on_quit(int) {
   errno = saved;
 }
 
-// An exception left a goroutine (its stack is still whole: see run_entry), or something called std::terminate there.
+// Prints the message and the goroutine's stack, `image` if it is given, and ends the process.
+[[noreturn]] void report_and_exit(const G* g, const std::string& message, const StackImage* image) noexcept {
+  claim_failure();
+  say(message.data(), message.size());
+  say("\n", 1);
+  failure.g = g;
+  failure.level = traceback_level();
+  if (failure.level == TracebackLevel::kNone) ::_exit(2);
+  if (image != nullptr) {
+    failure.image = image;
+    failure.registers = image->registers;
+  } else {
+    read_registers_here(failure.registers);
+  }
+  failure.telling.store(kAsked, std::memory_order_release);  // release: pairs with the start of the thread
+  if (start_report_thread(tell_panic, nullptr)) {
+    await_telling();
+  } else {
+    say_raw_frames();
+    say_creation(g);
+  }
+  ::_exit(2);
+}
+
+// Something called std::terminate on a goroutine: the C++ runtime, because an exception came to a function that lets
+// none through, or out of a destructor in the midst of unwinding; or the program itself.
 [[noreturn]] void on_terminate() {
   G* g = current_g();
   if (g == nullptr) {
     if (old_terminate != nullptr) old_terminate();
     std::abort();
   }
-  claim_failure();
-  char text[1024];
-  int n = 0;
-  if (const std::type_info* type = abi::__cxa_current_exception_type(); type != nullptr) {
-    const char* what = "";
-    try {
-      throw;
-    } catch (const std::exception& e) {
-      what = e.what();
-    } catch (const char* s) {
-      what = s;
-    } catch (...) {  // no text to be had: the type must do
-    }
-    int status = 0;
-    char* name = abi::__cxa_demangle(type->name(), nullptr, nullptr, &status);
-    const char* type_name = status == 0 ? name : type->name();
-    // heddle's own panics print like Go's; others say their type.
-    if (std::strcmp(type_name, "heddle::Panic") == 0) {
-      n = std::snprintf(text, sizeof text, "panic: %s\n\n", what);
-    } else {
-      n = std::snprintf(text, sizeof text, "panic: %s%s%s\n\n", type_name, *what != '\0' ? ": " : "", what);
-    }
-  } else {
-    n = std::snprintf(text, sizeof text, "panic: std::terminate called\n\n");
+  std::string message = "panic: std::terminate called\n";
+  if (const std::exception_ptr thrown = std::current_exception(); thrown != nullptr) {
+    message = "panic: " + PanicValue(thrown).text() + "\n";
   }
-  say(text, std::min(static_cast<std::size_t>(n), sizeof text - 1));
-  failure.g = g;
-  failure.level = traceback_level();
-  if (failure.level == TracebackLevel::kNone) ::_exit(2);
-  ucontext_t here;
-  ::getcontext(&here);
-  read_registers(here, failure.registers);
-  failure.telling.store(kAsked, std::memory_order_release);  // release: pairs with the start of the thread
-  if (start_report_thread(tell_panic, nullptr)) {
-    await_telling();
-  } else {
-    say_raw_frames(g, failure.registers);
-    say_creation(g);
-  }
-  ::_exit(2);
+  report_and_exit(g, message, nullptr);
 }
 
 }  // namespace
@@ -264,6 +267,13 @@ void install_signal_handlers() {
 }
 
 void start_overflow_report() noexcept { static_cast<void>(start_report_thread(tell_overflow, nullptr)); }
+
+void die_of_panic(const detail::PanicNote& note) noexcept {
+  report_and_exit(must_current_g("panic"), detail::panic_lines(note), note.has_image ? &note.image : nullptr);
+}
+
+// acquire: pairs with claim_failure().
+bool dying_of_panic() noexcept { return failing.load(std::memory_order_acquire); }
 
 void install_terminate_handler() {
   if (std::get_terminate() == &on_terminate) return;

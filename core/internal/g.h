@@ -39,6 +39,18 @@ struct EhGlobals {
   [[nodiscard]] bool any() const noexcept { return caught != nullptr || uncaught != 0; }
 };
 
+class Recover;
+
+namespace detail {
+struct PanicNote;
+
+/// The panics under way on a goroutine, and the deferred call that it runs (panics.h). The goroutine's alone.
+struct PanicState {
+  PanicNote* notes = nullptr;
+  Recover* call = nullptr;
+};
+}  // namespace detail
+
 struct alignas(64) G {
   // Touched by every switch and queue: one cache line.
   void* sp = nullptr;
@@ -57,6 +69,7 @@ struct alignas(64) G {
   bool guarded = true;  // false: no guard page could be had, the canary is checked at park
 
   EhGlobals eh;
+  detail::PanicState panics;
   std::byte* stack_lo = nullptr;  // lowest usable byte, above the guard
   std::byte* stack_hi = nullptr;  // the G itself
 

@@ -183,13 +183,20 @@ bool in_scope(std::string_view name, std::string_view scope) noexcept {
 bool is_runtime(const Frame& f) {
   for (const std::string_view scope :
        {"heddle_switch", "heddle_entry", "heddle::leave_g(", "heddle::park(", "heddle::park_unlock(", "heddle::g_main(",
-        "heddle::run_aside(", "heddle::Sema::", "heddle::WaitList::", "heddle::detail::", "std::terminate()",
-        "__cxxabiv1::", "__cxa_", "_Unwind_"}) {
+        "heddle::run_aside(", "heddle::Sema::", "heddle::WaitList::", "heddle::detail::", "heddle::Defers::",
+        "heddle::panic<", "heddle::with_defers<", "panic<", "with_defers<", "std::terminate()", "__cxxabiv1::", "__cxa_",
+        "_Unwind_"}) {
     if (in_scope(f.function, scope)) return true;
   }
   const std::string& root = runtime_root();
   if (root.empty() || !f.file.starts_with(root)) return false;
   return in_scope(f.function, "heddle::(anonymous namespace)::") || f.function.find("::") == std::string::npos;
+}
+
+// What stands above it is the C++ runtime at work, and the report itself.
+bool is_throw(const Frame& f) {
+  return f.function == "std::terminate()" || f.function.find("__cxa_throw") != std::string::npos ||
+         f.function.find("__cxa_rethrow") != std::string::npos || f.function.starts_with("std::rethrow_exception(");
 }
 
 void add_frame(std::string& text, const Frame& f) {
@@ -215,7 +222,7 @@ void add_frames(std::string& text, const std::vector<Pc>& pcs, bool runtime_fram
     }
     for (const Frame& f : info.describe(pcs[i])) {
       // What came of a panic stands above it: the report itself, and parts of the C++ runtime without names.
-      if (!runtime_frames && f.function == "std::terminate()") frames.clear();
+      if (!runtime_frames && is_throw(f)) frames.clear();
       if (runtime_frames || !is_runtime(f)) frames.push_back(f);
     }
   }

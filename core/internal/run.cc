@@ -26,6 +26,7 @@
 
 #include <heddle/core/check.h>
 #include <heddle/core/internal/blocking.h>
+#include <heddle/core/internal/panics.h>
 #include <heddle/core/internal/report.h>
 #include <heddle/core/internal/run_state.h>
 #include <heddle/core/internal/sanitizer.h>
@@ -225,6 +226,7 @@ void take_back_stacks() {
     sanitizer::destroy_fiber(g->tsan_fiber);
     g->tsan_fiber = nullptr;
     g->eh = EhGlobals{};
+    g->panics = detail::PanicState{};  // its notes stay lost, like all that the goroutine held
     g->on_park = nullptr;
     g->bound = nullptr;
     g->locks = 0;
@@ -379,6 +381,7 @@ void run_main(void (*entry)(void*), void* arg, const RunOptions& options, const 
   if (sched.running.exchange(true)) fatal("heddle::run() is already under way on another thread");
   install_signal_handlers();
   install_terminate_handler();
+  forget_panics();
   set_up(options);
   void* signal_stack = make_signal_stack();
   M* m = &sched.ms[0];
@@ -399,6 +402,7 @@ void run_main(void (*entry)(void*), void* arg, const RunOptions& options, const 
   start_g(g, [](void* p) {
     auto* main = static_cast<Main*>(p);
     main->entry(main->arg);
+    wait_for_panics();
   });
   reports_open();
   spares_start();

@@ -202,8 +202,12 @@ void* make_signal_stack();
 void drop_signal_stack(void* stack) noexcept;
 /// Starts the thread that reports a stack overflow; its goroutine waits in the handler.
 void start_overflow_report() noexcept;
-/// Reports exceptions that leave a goroutine as panics.
+/// Reports what calls std::terminate on a goroutine.
 void install_terminate_handler();
+/// Reports the panic that nobody recovered, and ends the process with status 2. In its handler, on its goroutine.
+[[noreturn]] void die_of_panic(const detail::PanicNote& note) noexcept;
+/// True once a goroutine's failure is being reported.
+[[nodiscard]] bool dying_of_panic() noexcept;
 
 // --- set_procs.cc ---
 /// While no scheduler runs. `follows`: the default number, kept up to date.

@@ -8,6 +8,7 @@
 #include <heddle/core/internal/context.h>
 #include <heddle/core/internal/sanitizer.h>
 #include <heddle/core/internal/leave.h>
+#include <heddle/core/internal/panics.h>
 #include <heddle/core/internal/sched.h>
 #include <heddle/core/internal/run_state.h>
 
@@ -70,16 +71,19 @@ void set_identity(G* g, P* p, G* creator, const GoOptions& options, const std::s
   g->site_line.store(site.line(), kRelaxed);
 }
 
-// Kept apart from g_main so that an exception finds no handler but GoExit's: the search then ends at the bottom of the
-// stack and std::terminate is called where the exception was thrown, with every frame still there for the report.
+// Unwinding ends here, also that of a panic: what was deferred has run then. Leaving has noted where it was thrown.
 // The scheduler's section ends here, and not in g_main, so that TSan sees it.
 [[gnu::noinline]] void run_entry(G* g) {
   detail::leave_section();
   try {
     g->entry(g->closure);
+  } catch (const detail::Leaving&) {  // matches nothing (panics.h)
   } catch (const GoExit&) {
     run_state.note_goexit(g);
+  } catch (...) {
+    die_of_panic(*detail::claim_note(g->panics));
   }
+  if (g->panics.notes != nullptr) [[unlikely]] detail::drop_notes(g->panics);
   detail::enter_section();
 }
 

@@ -54,6 +54,22 @@ void read_registers(const ucontext_t& context, Registers& out) noexcept;
 
 /// Where a signal interrupted a thread: the pc alone. Async-signal-safe.
 [[nodiscard]] std::uintptr_t interrupted_pc(const ucontext_t& context) noexcept;
+/// Where its caller stands: the registers that an unwinder needs. Inlined, as they must be the caller's.
+[[gnu::always_inline]] inline void read_registers_here(Registers& out) noexcept {
+#if defined(__x86_64__)
+  asm volatile(
+      "movq %%rbx, 24(%0)\n\tmovq %%rbp, 48(%0)\n\tmovq %%rsp, 56(%0)\n\tmovq %%r12, 96(%0)\n\t"
+      "movq %%r13, 104(%0)\n\tmovq %%r14, 112(%0)\n\tmovq %%r15, 120(%0)\n"
+      "1:\tleaq 1b(%%rip), %%rax\n\tmovq %%rax, 128(%0)"
+      :
+      : "r"(out.at)
+      : "rax", "memory");
+#else
+  ucontext_t here;
+  ::getcontext(&here);
+  read_registers(here, out);
+#endif
+}
 
 /// A copy of the newest part of a stack, and the registers that belong to it.
 struct StackImage {

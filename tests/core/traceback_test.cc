@@ -294,7 +294,8 @@ TEST_F(TracebackDeathTest, the_environment_says_how_much) {
 
   std::string system;
   EXPECT_EXIT(panic_in("system"), ::testing::ExitedWithCode(2), KeepsIn{&system});
-  EXPECT_TRUE(holds_in_order(system, {"on_terminate", "throws_deep", "heddle::g_main(", "\"waiter\"", "heddle::g_main("}));
+  EXPECT_TRUE(
+      holds_in_order(system, {"__cxa_throw", "throws_deep", "heddle::g_main(", "\"waiter\"", "heddle::g_main("}));
 }
 
 #if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
