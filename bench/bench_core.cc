@@ -12,6 +12,9 @@
 //   semaphore            acquire and release of one unit
 //   pool_get_put         an object out of a pool and back
 //   once_hit             do_once of what has been done
+//   defer                a scope with a deferred call, a destructor (heddle::defer)
+//   defer_full           a function with deferred calls (with_defers), one of them, which is never asked to recover
+//   panic_recover        such a function that panics with an int, and its deferred call, which recovers it
 //   park_1m              a million goroutines parked on one channel, then released
 //   sleep                sleep(1 ns): a timer, a park, and back
 //   timer_reset          Timer::reset of an armed timer to a later time
@@ -26,6 +29,7 @@
 #include <heddle/core/blocking.h>
 #include <heddle/core/chan.h>
 #include <heddle/core/context.h>
+#include <heddle/core/defer.h>
 #include <heddle/core/go.h>
 #include <heddle/core/mutex.h>
 #include <heddle/core/once.h>
@@ -205,6 +209,47 @@ void once_hit(benchmark::State& state) {
   for (auto _ : state) once.do_once([] { benchmark::ClobberMemory(); });
 }
 BENCHMARK(once_hit);
+[[gnu::noinline]] void with_a_plain_defer(int& n) {
+  const auto d = heddle::defer([&n] { n += 2; });
+  n += 1;
+  benchmark::DoNotOptimize(n);
+}
+
+void defer(benchmark::State& state) {
+  int n = 0;
+  for (auto _ : state) with_a_plain_defer(n);
+}
+BENCHMARK(defer);
+
+[[gnu::noinline]] void with_a_full_defer(int& n) {
+  heddle::with_defers([&n](heddle::Defers& later) {
+    later([&n] { n += 2; });
+    n += 1;
+    benchmark::DoNotOptimize(n);
+  });
+}
+
+void defer_full(benchmark::State& state) {
+  int n = 0;
+  for (auto _ : state) with_a_full_defer(n);
+}
+BENCHMARK(defer_full);
+
+[[gnu::noinline]] int panics_and_recovers(int n) {
+  int got = 0;
+  heddle::with_defers([&](heddle::Defers& later) {
+    later([&got](heddle::Recover& recover) {
+      if (const auto p = recover()) got = *p->as<int>();
+    });
+    heddle::panic(n);
+  });
+  return got;
+}
+
+void panic_recover(benchmark::State& state) {
+  for (auto _ : state) benchmark::DoNotOptimize(panics_and_recovers(42));
+}
+BENCHMARK(panic_recover);
 
 // Resident memory in bytes. Source: proc(5), /proc/pid/statm, the second field, in pages.
 double resident_bytes() {
