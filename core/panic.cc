@@ -45,12 +45,7 @@ std::string panic_text(const std::type_info& type, const void* where) {
   return '(' + demangled(type) + text;
 }
 
-void throw_panic(std::shared_ptr<const PanicBox> box) { throw Panic(std::move(box)); }
-
-void throw_nil_panic() {
-  PanicNilError nil;
-  throw_panic(std::make_shared<PanicBoxOf<PanicNilError>>(nil.what(), nil));
-}
+void throw_nil_panic() { throw make_panic<PanicNilError>(PanicNilError()); }
 
 void throw_again(const std::exception_ptr& exception) {
   if (exception == nullptr) throw_nil_panic();
