@@ -10,6 +10,8 @@
 #include <heddle/core/dump.h>
 #include <heddle/core/error.h>
 #include <heddle/core/go.h>
+#include <heddle/core/goroutine_local.h>
+#include <heddle/core/labels.h>
 #include <heddle/core/mutex.h>
 #include <heddle/core/once.h>
 #include <heddle/core/panic.h>

@@ -23,6 +23,7 @@
 #include <cstdint>
 
 #include <heddle/core/go.h>
+#include <heddle/core/internal/keepsakes.h>
 #include <heddle/core/park.h>
 
 namespace heddle {
@@ -80,6 +81,8 @@ struct alignas(64) G {
   std::atomic<const char*> site_file{nullptr};
   std::atomic<const char*> site_function{nullptr};
   std::atomic<std::uint32_t> site_line{0};
+
+  Keepsakes keepsakes;
 
   // Sanitizers' idea of this stack; unused elsewhere.
   void* fake_stack = nullptr;

@@ -50,6 +50,7 @@ struct Entry {
   const char* file;
   const char* function;
   std::uint32_t line;
+  std::string labels;  // as text; empty: none
   bool has_image = false;
   StackImage image;
 };
@@ -65,7 +66,7 @@ struct Gathering {
 bool lives(GStatus s) noexcept { return s != GStatus::kIdle && s != GStatus::kDead; }
 bool runs(GStatus s) noexcept { return lives(s) && s != GStatus::kRunnable && s != GStatus::kWaiting; }
 
-Entry look_at(const G& g) noexcept {
+Entry look_at(const G& g) {
   Entry e{};
   e.g = &g;
   e.status = g.status.load(std::memory_order_acquire);  // acquire: its sp is as old at least; a torn one is harmless
@@ -76,6 +77,10 @@ Entry look_at(const G& g) noexcept {
   e.file = g.site_file.load(kRelaxed);
   e.function = g.site_function.load(kRelaxed);
   e.line = g.site_line.load(kRelaxed);
+  if (const detail::LabelSet* labels = labels_of(g); labels != nullptr) {
+    e.labels = text_of(*labels);
+    release_labels(labels);
+  }
   return e;
 }
 
@@ -232,9 +237,10 @@ void add_frames(std::string& text, const std::vector<Pc>& pcs, bool runtime_fram
   }
 }
 
-void add_header(std::string& text, std::uint64_t id, const char* state, const char* name) {
-  text.append("goroutine ").append(std::to_string(id)).append(" [").append(state).append("]");
-  if (name != nullptr) text.append(" \"").append(name).append("\"");
+void add_header(std::string& text, const Entry& e, const char* state) {
+  text.append("goroutine ").append(std::to_string(e.id)).append(" [").append(state).append("]");
+  if (e.name != nullptr) text.append(" \"").append(e.name).append("\"");
+  if (!e.labels.empty()) text.append(" labels: ").append(e.labels);
   text += ":\n";
 }
 
@@ -296,7 +302,7 @@ std::string report_all(const DumpOptions& options, const G* self, const G* excep
   std::ranges::sort(all.entries, {}, &Entry::id);
   std::string text;
   for (const Entry& e : all.entries) {
-    add_header(text, e.id, state_text(e, self), e.name);
+    add_header(text, e, state_text(e, self));
     if (e.has_image) {
       add_frames(text, unwind(e.image, &debug_info()), options.runtime_frames, kEnds);
     } else if (options.stacks) {
@@ -311,7 +317,7 @@ std::string report_all(const DumpOptions& options, const G* self, const G* excep
 std::string report_one(const G& g, const StackImage* image, bool runtime_frames) {
   const Entry e = look_at(g);
   std::string text;
-  add_header(text, e.id, "running", e.name);
+  add_header(text, e, "running");
   if (image != nullptr) text += report_frames(*image, runtime_frames, kEnds);
   add_creation(text, e);
   return text;

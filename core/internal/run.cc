@@ -227,6 +227,7 @@ void take_back_stacks() {
     g->tsan_fiber = nullptr;
     g->eh = EhGlobals{};
     g->panics = detail::PanicState{};  // its notes stay lost, like all that the goroutine held
+    if (g->keepsakes.flags != 0) drop_keepsakes(*g);
     g->on_park = nullptr;
     g->bound = nullptr;
     g->locks = 0;

@@ -84,6 +84,7 @@ void set_identity(G* g, P* p, G* creator, const GoOptions& options, const std::s
     die_of_panic(*detail::claim_note(g->panics));
   }
   if (g->panics.notes != nullptr) [[unlikely]] detail::drop_notes(g->panics);
+  if (g->keepsakes.flags != 0) [[unlikely]] drop_keepsakes(*g);
   detail::enter_section();
 }
 
@@ -103,6 +104,16 @@ void queue_new(G* g) noexcept {
   wake_p();
 }
 
+// Users' copies may throw, or park: the caller may be on another M afterwards.
+[[gnu::noinline]] void inherit(const G& creator, G& child) {
+  try {
+    inherit_keepsakes(creator, child);
+  } catch (...) {
+    detail::abandon_g(&child);
+    throw;
+  }
+}
+
 }  // namespace
 
 namespace detail {
@@ -114,13 +125,15 @@ G* new_g(const GoOptions& options, std::size_t size, const std::source_location&
     fatal("go needs a goroutine: call it inside heddle::run()");
   }
   G* g = nullptr;
+  G* const creator = m == nullptr ? nullptr : m->curg;
   {
     const Section section;
     P* p = held_p(section.m());
     g = take_free(p, options.stack);
-    if (g != nullptr) set_identity(g, p, m == nullptr ? nullptr : m->curg, options, site);
+    if (g != nullptr) set_identity(g, p, creator, options, site);
   }
   if (g == nullptr) throw std::bad_alloc();
+  if (creator != nullptr && creator->keepsakes.flags != 0) [[unlikely]] inherit(*creator, *g);
   // The closure lies right below the G, on a 16-byte boundary.
   *place = g->stack_hi - ((size + 15) & ~std::size_t{15});
   g->closure = *place;
@@ -139,6 +152,7 @@ void start_g(G* g, void (*entry)(void*)) noexcept {
 }
 
 void abandon_g(G* g) noexcept {
+  if (g->keepsakes.flags != 0) [[unlikely]] drop_keepsakes(*g);
   const Section section;
   put_free(held_p(section.m()), g);
 }
