@@ -1,4 +1,4 @@
-// go: starts a goroutine. Also the verbs a goroutine uses on itself: gosched, goexit, sleep.
+// go: starts a goroutine; go_n: many. Also the verbs a goroutine uses on itself: gosched, goexit, sleep.
 //
 // A goroutine costs one pooled stack slot and no malloc: its closure is moved onto its own stack (boxed if it is larger
 // than a page would bear). It runs on any M, moves between them when it parks, and ends when its closure returns.
@@ -35,6 +35,53 @@ G* new_g(const GoOptions& options, std::size_t size, const std::source_location&
 void start_g(G* g, void (*entry)(void*)) noexcept;
 /// Gives an unstarted G back.
 void abandon_g(G* g) noexcept;
+
+/// Unstarted Gs for `n` closures of one size, in order; those that are not started go back at the end.
+class NewGs {
+ public:
+  /// Throws std::bad_alloc if there are not as many stacks to be had.
+  NewGs(const GoOptions& options, std::size_t n, std::size_t size, const std::source_location& site);
+  ~NewGs();
+  NewGs(const NewGs&) = delete;
+  NewGs& operator=(const NewGs&) = delete;
+
+  [[nodiscard]] G* first() const noexcept { return first_; }
+  /// The one behind `g`; nullptr if it is the last.
+  [[nodiscard]] static G* next(const G* g) noexcept;
+  /// Where to build the closure of `g`.
+  [[nodiscard]] static void* place(const G* g) noexcept;
+  /// Makes all of them runnable, together.
+  void start(void (*entry)(void*)) noexcept;
+
+ private:
+  G* first_ = nullptr;
+};
+
+/// One of go_n()'s goroutines: its own copy of the function, boxed if it is large, and its number.
+template <class F>
+struct Nth {
+  static constexpr bool kBoxed = sizeof(F) > kMaxInlineClosure || alignof(F) > 16;
+  std::conditional_t<kBoxed, std::unique_ptr<F>, F> fn;
+  std::size_t i;
+
+  template <class From>
+  Nth(From&& from, std::size_t n) : fn(make(std::forward<From>(from))), i(n) {}
+  template <class From>
+  static decltype(fn) make(From&& from) {
+    if constexpr (kBoxed) {
+      return std::make_unique<F>(std::forward<From>(from));
+    } else {
+      return F(std::forward<From>(from));
+    }
+  }
+  void operator()() {
+    if constexpr (kBoxed) {
+      (*fn)(i);
+    } else {
+      fn(i);
+    }
+  }
+};
 
 template <class F>
 void closure_entry(void* place) {
@@ -88,6 +135,43 @@ template <class Fn>
   requires std::is_invocable_v<std::decay_t<Fn>&>
 void go(Fn&& fn, const std::source_location& site = std::source_location::current()) {
   go(GoOptions{}, std::forward<Fn>(fn), site);
+}
+
+/// Starts `n` goroutines that run `fn(0)` to `fn(n - 1)`, and returns at once: as many calls of go(), for the price of fewer.
+///
+/// Each goroutine has its own copy of `fn`; an rvalue is copied n - 1 times and then moved. The copies are made by the
+/// caller, one after the other, before any of them runs. Then all become runnable together: as many as fit on this P's queue,
+/// the others on the global one; other Ps that are idle come for them.
+///
+/// Errors:  std::bad_alloc if there are not enough stacks, and what copying `fn` throws: then none has been started.
+/// Threads: as go(). Order: none is promised.
+template <class Fn>
+  requires std::is_invocable_v<std::decay_t<Fn>&, std::size_t> && std::is_copy_constructible_v<std::decay_t<Fn>>
+void go_n(const GoOptions& options, std::size_t n, Fn&& fn,
+          const std::source_location& site = std::source_location::current()) {
+  using Body = detail::Nth<std::decay_t<Fn>>;
+  if (n == 0) return;
+  detail::NewGs gs(options, n, sizeof(Body), site);
+  std::size_t built = 0;
+  try {
+    for (G* g = gs.first(); built < n; g = gs.next(g), ++built) {
+      if (built + 1 == n) {
+        ::new (gs.place(g)) Body(std::forward<Fn>(fn), built);
+      } else {
+        ::new (gs.place(g)) Body(std::as_const(fn), built);
+      }
+    }
+  } catch (...) {
+    for (G* g = gs.first(); built > 0; g = gs.next(g), --built) std::launder(static_cast<Body*>(gs.place(g)))->~Body();
+    throw;
+  }
+  gs.start(&detail::closure_entry<Body>);
+}
+
+template <class Fn>
+  requires std::is_invocable_v<std::decay_t<Fn>&, std::size_t> && std::is_copy_constructible_v<std::decay_t<Fn>>
+void go_n(std::size_t n, Fn&& fn, const std::source_location& site = std::source_location::current()) {
+  go_n(GoOptions{}, n, std::forward<Fn>(fn), site);
 }
 
 /// Lets others run: the goroutine goes to the tail of its P's queue.

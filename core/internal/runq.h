@@ -47,6 +47,20 @@ class Runq {
     return true;
   }
 
+  /// Appends up to `n` items, each from take(), and publishes them together. Returns how many there was room for.
+  template <class Take>
+  std::uint32_t push_many(std::uint32_t n, Take take) noexcept {
+    const std::uint32_t head = head_.load(std::memory_order_acquire);  // acquire: as in push()
+    const std::uint32_t tail = tail_.load(std::memory_order_relaxed);  // relaxed: ours
+    const std::uint32_t room = kCap - (tail - head);
+    if (n > room) n = room;
+    for (std::uint32_t i = 0; i < n; ++i) {
+      slots_[(tail + i) & (kCap - 1)].store(take(), std::memory_order_relaxed);  // relaxed: published by tail
+    }
+    tail_.store(tail + n, std::memory_order_release);  // release: as in push()
+    return n;
+  }
+
   /// Removes the oldest; nullptr if empty.
   [[nodiscard]] Item* pop() noexcept {
     // acquire: as in push(); after a failed CAS likewise.

@@ -2,6 +2,8 @@
 //
 // Birth comes in two steps, because moving a closure is user code and may throw: new_g takes a G and says where on its own
 // stack the closure shall be built, start_g makes it runnable. Neither calls malloc.
+#include <utility>
+
 #include <heddle/core/blocking.h>
 #include <heddle/core/check.h>
 #include <heddle/core/go.h>
@@ -104,6 +106,35 @@ void queue_new(G* g) noexcept {
   wake_p();
 }
 
+// A batch: what fits on the ring goes there, the rest to the global queue. One M is woken, and when it has found something it
+// wakes the next (wakeup.cc).
+void queue_many(GQueue& all) noexcept {
+  const Section section;
+  const std::uint32_t n = all.size();
+  P* p = held_p(section.m());
+  if (p != nullptr) [[likely]] {
+    p->started.add(n);
+    p->runq.push_many(n, [&all]() noexcept { return all.pop_front(); });
+  } else {
+    sched.started_elsewhere.fetch_add(n, std::memory_order_relaxed);  // relaxed: see all_ended()
+  }
+  if (!all.empty()) sched.globq.push_all(all);
+  if (sched.nprocs > 1 || p == nullptr) wake_p();
+}
+
+void make_startable(G* g, void (*entry)(void*)) noexcept {
+  g->entry = entry;
+  g->sp = make_context(static_cast<std::byte*>(g->closure), &g_main, g);
+#if HEDDLE_TSAN
+  if (g->tsan_fiber == nullptr) g->tsan_fiber = sanitizer::create_fiber();
+#endif
+  g->status.store(GStatus::kRunnable, std::memory_order_relaxed);  // relaxed: published by the queue
+}
+
+void give_back(G* first) noexcept {
+  while (first != nullptr) detail::abandon_g(std::exchange(first, first->link));
+}
+
 // Users' copies may throw, or park: the caller may be on another M afterwards.
 [[gnu::noinline]] void inherit(const G& creator, G& child) {
   try {
@@ -141,14 +172,41 @@ G* new_g(const GoOptions& options, std::size_t size, const std::source_location&
 }
 
 void start_g(G* g, void (*entry)(void*)) noexcept {
-  g->entry = entry;
-  g->sp = make_context(static_cast<std::byte*>(g->closure), &g_main, g);
-#if HEDDLE_TSAN
-  if (g->tsan_fiber == nullptr) g->tsan_fiber = sanitizer::create_fiber();
-#endif
-  g->status.store(GStatus::kRunnable, std::memory_order_relaxed);  // relaxed: published by the queue
+  make_startable(g, entry);
   queue_new(g);
   yield_check();  // a goroutine that only starts others would never be asked else
+}
+
+NewGs::NewGs(const GoOptions& options, std::size_t n, std::size_t size, const std::source_location& site) {
+  G* last = nullptr;
+  try {
+    for (; n > 0; --n) {
+      void* place = nullptr;
+      G* g = new_g(options, size, site, &place);
+      (last == nullptr ? first_ : last->link) = g;
+      last = g;
+    }
+  } catch (...) {
+    give_back(first_);
+    throw;
+  }
+}
+
+NewGs::~NewGs() { give_back(first_); }
+
+G* NewGs::next(const G* g) noexcept { return g->link; }
+
+void* NewGs::place(const G* g) noexcept { return g->closure; }
+
+void NewGs::start(void (*entry)(void*)) noexcept {
+  GQueue all;
+  while (first_ != nullptr) {
+    G* g = std::exchange(first_, first_->link);
+    make_startable(g, entry);
+    all.push_back(g);
+  }
+  queue_many(all);
+  yield_check();  // as in start_g()
 }
 
 void abandon_g(G* g) noexcept {

@@ -131,6 +131,23 @@ TEST(Runq, conserves_items_under_permuted_orders) {
   }
 }
 
+TEST(Runq, push_many_takes_what_fits_in_order) {
+  Item items[6];
+  Runq<Item, 4> q;
+  ASSERT_TRUE(q.push(&items[0]));
+  ASSERT_EQ(q.pop(), &items[0]);  // so that it wraps
+  ASSERT_TRUE(q.push(&items[0]));
+  int next = 1;
+  const auto take = [&]() noexcept { return &items[next++]; };
+  EXPECT_EQ(q.push_many(5, take), 3U);
+  EXPECT_EQ(q.push_many(5, take), 0U);
+  EXPECT_EQ(q.push_many(0, take), 0U);
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(q.pop(), &items[i]);
+  EXPECT_EQ(q.pop(), nullptr);
+  EXPECT_EQ(q.push_many(1, take), 1U);
+  EXPECT_EQ(q.pop(), &items[4]);
+}
+
 TEST(Runq, conserves_items_on_real_threads) {
   constexpr int kItems = 200'000;
   Runq<Item, 8> q;
