@@ -16,6 +16,7 @@
 #include <heddle/core/once.h>
 #include <heddle/core/panic.h>
 #include <heddle/core/pool.h>
+#include <heddle/core/pin.h>
 #include <heddle/core/run.h>
 #include <heddle/core/rw_mutex.h>
 #include <heddle/core/sched_stats.h>

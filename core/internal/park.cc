@@ -106,6 +106,7 @@ G* must_current_g(const char* op) noexcept { return must_run_g(op); }
 
 void set_on_park(void (*hook)(void*), void* arg) noexcept {
   G* g = must_run_g("set_on_park");
+  if (g->on_park == &pinned_parks) fatal("set_on_park inside pin()");
   g->on_park = hook;
   g->on_park_arg = arg;
 }

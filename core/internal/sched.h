@@ -176,6 +176,10 @@ void free_g(P* p, G* g) noexcept;
 /// Thrown by goexit().
 struct GoExit {};
 
+// --- pin.cc ---
+/// The park hook of a pinned goroutine: dies.
+void pinned_parks(void*);
+
 // --- sysmon.cc ---
 void sysmon_start();
 void sysmon_stop();
