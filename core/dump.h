@@ -11,8 +11,8 @@ struct DumpOptions {
   bool runtime_frames = false;  // also the frames inside the runtime (park, the switch), which are hidden otherwise
 };
 
-/// Every live goroutine: id, status or wait reason, name, labels, stack if asked for, creator and creation site, in the form
-/// of Go's tracebacks. Goroutines go on running meanwhile: each one's part is true of its moment, not all of one moment.
+/// Every live goroutine: id, status or wait reason, name, labels, stack if asked for, creator and creation site, in the
+/// form of Go's tracebacks. Goroutines go on meanwhile: each one's part is true of its moment, not all of one moment.
 ///
 ///     goroutine 18 [chan receive] "worker":
 ///     demo::consume(heddle::Chan<int>)

@@ -137,11 +137,11 @@ void go(Fn&& fn, const std::source_location& site = std::source_location::curren
   go(GoOptions{}, std::forward<Fn>(fn), site);
 }
 
-/// Starts `n` goroutines that run `fn(0)` to `fn(n - 1)`, and returns at once: as many calls of go(), for the price of fewer.
+/// Starts `n` goroutines that run `fn(0)` to `fn(n - 1)`, and returns at once: `n` calls of go() for the price of fewer.
 ///
 /// Each goroutine has its own copy of `fn`; an rvalue is copied n - 1 times and then moved. The copies are made by the
-/// caller, one after the other, before any of them runs. Then all become runnable together: as many as fit on this P's queue,
-/// the others on the global one; other Ps that are idle come for them.
+/// caller, one after the other, before any of them runs. Then all become runnable together: as many as fit on this P's
+/// queue, the others on the global one; other Ps that are idle come for them.
 ///
 /// Errors:  std::bad_alloc if there are not enough stacks, and what copying `fn` throws: then none has been started.
 /// Threads: as go(). Order: none is promised.

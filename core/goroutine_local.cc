@@ -16,8 +16,8 @@ constexpr int kRounds = 4;  // of destructors that set values; as pthread_key_cr
 constinit std::atomic<std::uint32_t> locals_made{0};
 constinit std::atomic<const detail::LocalOps*> ops_table[kMostLocals + 1] = {};
 
-// relaxed: who has a slot's number got it through GoroutineLocal::slot_, which publishes the entry; at the end of run() all
-// threads have joined.
+// relaxed: who has a slot's number got it through GoroutineLocal::slot_, which publishes the entry; at the end of run()
+// all threads have joined.
 const detail::LocalOps& ops_of(std::uint32_t slot) noexcept { return *ops_table[slot].load(std::memory_order_relaxed); }
 
 // Where the value of `slot` stands in `k`; nullptr if that has no room for it. Slots count from 1, places from 0.

@@ -9,8 +9,8 @@
 //
 // I1. A variable takes its slot number when it is set for the first time, and keeps it for ever: so it needs no
 //     constructor at run time (no order of initialization to get wrong), and must be of static storage duration.
-// I2. A value is one heap object per goroutine and variable. The first four variables are found in the goroutine itself,
-//     others in an array that it allocates when it sets one of them.
+// I2. A value is one heap object per goroutine and variable. The first four variables are found in the goroutine
+//     itself, others in an array that it allocates when it sets one of them.
 // I3. Only its goroutine reaches a value; nothing here is locked.
 #pragma once
 
@@ -43,12 +43,13 @@ void set_local(std::uint32_t slot, void* value);
 
 /// A variable with a value per goroutine. Of static storage duration: at namespace scope, or `static`.
 ///
-/// With Inherit::kCopy a goroutine starts with a copy of the value that its creator has at that moment: the copy is made by
-/// go(), on the creator's stack, and what copying throws leaves go().
+/// With Inherit::kCopy a goroutine starts with a copy of the value that its creator has at that moment: the copy is
+/// made by go(), on the creator's stack, and what copying throws leaves go().
 ///
-/// A goroutine's values are destroyed when its function has returned, or after goexit(), on its own stack, so a destructor
-/// may park. What destructors set is destroyed in turn, four times over at most. Values of goroutines that run() abandons are
-/// destroyed by run() itself when the scheduler has stopped: there a destructor runs outside any goroutine.
+/// A goroutine's values are destroyed when its function has returned, or after goexit(), on its own stack, so a
+/// destructor may park. What destructors set is destroyed in turn, four times over at most. Values of goroutines that
+/// run() abandons are destroyed by run() itself when the scheduler has stopped: there a destructor runs outside any
+/// goroutine.
 /// Errors:   a program has at most 256 such variables; one more dies with a message.
 /// Threads:  each goroutine sees its own. Off goroutines there is no value, and set() dies with a message.
 /// Lifetime: what get() and set() return lives until the same goroutine sets or resets it, or ends.
@@ -105,7 +106,8 @@ class GoroutineLocal {
     if (slot != 0) return slot;
     const std::uint32_t fresh = detail::new_local(kOps);
     // acq_rel: publishes the slot's entry in the table of operations; the loser sees the winner's, and leaves a hole.
-    return slot_.compare_exchange_strong(slot, fresh, std::memory_order_acq_rel, std::memory_order_acquire) ? fresh : slot;
+    const bool ours = slot_.compare_exchange_strong(slot, fresh, std::memory_order_acq_rel, std::memory_order_acquire);
+    return ours ? fresh : slot;
   }
 
   std::atomic<std::uint32_t> slot_{0};

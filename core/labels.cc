@@ -26,8 +26,8 @@ namespace {
 
 using detail::LabelSet;
 
-// A reader on another thread takes its reference between reading the pointer and the goroutine's giving its own back; so
-// both take the lock of the goroutine. Several, that busy goroutines seldom meet.
+// A reader on another thread takes its reference between reading the pointer and the goroutine's giving its own back;
+// so both take the lock of the goroutine. Several, that busy goroutines seldom meet.
 struct alignas(64) Shard {
   RawMutex lock{LockRank::kLeaf};
 };
@@ -44,7 +44,8 @@ const LabelSet* add_ref(const LabelSet* set) noexcept {
   return set;
 }
 
-// Go's %q for what people write in labels; control characters and bytes outside ASCII as they are in UTF-8 text, or \xNN.
+// Go's %q for what people write in labels; control characters and bytes outside ASCII as they are in UTF-8 text, or
+// \xNN.
 void add_quoted(std::string& out, std::string_view text) {
   out += '"';
   for (const char c : text) {

@@ -5,8 +5,8 @@
 // A goroutine starts with its creator's labels, so those of a request mark all that is done for it. Reports show them
 // (`goroutine 7 [IO wait] labels: {"handler": "/plaintext"}:`), and a profiler can tell whose time it samples.
 //
-// I1. A set of labels never changes: to change a goroutine's means to give it another set. So a set is shared, not copied,
-//     by all goroutines that inherit it; it goes with the last of them.
+// I1. A set of labels never changes: to change a goroutine's means to give it another set. So a set is shared, not
+//     copied, by all goroutines that inherit it; it goes with the last of them.
 // I2. A goroutine's own set can be read at any moment in a signal handler on its thread, without a lock.
 //
 // Source: Go's runtime/pprof, Labels, Do, SetGoroutineLabels.
@@ -78,14 +78,14 @@ class Labels {
 /// The current goroutine's labels; none outside any.
 [[nodiscard]] Labels labels();
 
-/// Gives the current goroutine `labels` instead of those that it has. It keeps them until it ends; goroutines that it has
-/// started already keep theirs.
+/// Gives the current goroutine `labels` instead of those that it has. It keeps them until it ends; goroutines that it
+/// has started already keep theirs.
 ///
 /// Threads: only on a goroutine; elsewhere it dies with a message.
 void set_labels(Labels labels);
 
-/// Runs `fn()` with `more` added to the current goroutine's labels, and gives it back the old ones, also if `fn` throws.
-/// Goroutines that `fn` starts inherit the labels and keep them.
+/// Runs `fn()` with `more` added to the current goroutine's labels, and gives it back the old ones, also if `fn`
+/// throws. Goroutines that `fn` starts inherit the labels and keep them.
 ///
 /// Returns: what `fn` returns. Errors: std::bad_alloc, before `fn` is called.
 /// Threads: as set_labels().

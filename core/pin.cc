@@ -1,5 +1,6 @@
-// A pin is a runtime section (section.h), which signal handlers and sysmon respect already. That a pinned goroutine does not
-// park costs a park nothing to check: the goroutine's hook for parking (set_on_park) is one that dies, as long as the pin lasts.
+// A pin is a runtime section (section.h), which signal handlers and sysmon respect already. That a pinned goroutine
+// does not park costs a park nothing to check: the goroutine's hook for parking (set_on_park) is one that dies, as long
+// as the pin lasts.
 #include <heddle/core/pin.h>
 
 #include <heddle/core/check.h>

@@ -3,12 +3,13 @@
 //
 //     creator's keepsakes --new_g, on the creator's stack--> its own --the goroutine--> changed --run_entry--> dropped
 //
-// I1. Values belong to the goroutine alone: only it reads or writes `values` and `more`, and only while it runs. So they
-//     need no lock and no atomics, and stay right when it moves between Ms.
-// I2. Copying and destroying values, and freeing a label set, is malloc and users' code. It happens on a goroutine's own
-//     stack outside every section; for abandoned goroutines on the thread that called run(), when all others have ended.
-// I3. `labels` holds a reference. The goroutine itself, and a signal handler on its thread, read it at will; others take a
-//     reference by labels_of(), under the lock that guards taking one away (labels.cc).
+// I1. Values belong to the goroutine alone: only it reads or writes `values` and `more`, and only while it runs. So
+//     they need no lock and no atomics, and stay right when it moves between Ms.
+// I2. Copying and destroying values, and freeing a label set, is malloc and users' code. It happens on a goroutine's
+//     own stack outside every section; for abandoned goroutines on the thread that called run(), when all others have
+//     ended.
+// I3. `labels` holds a reference. The goroutine itself, and a signal handler on its thread, read it at will; others
+//     take a reference by labels_of(), under the lock that guards taking one away (labels.cc).
 // I4. `flags` is 0 exactly if there is nothing to inherit and nothing to drop.
 #pragma once
 
@@ -40,8 +41,8 @@ struct Keepsakes {
   void* values[kInlineLocals] = {};
 };
 
-/// Gives the unstarted `child` what it inherits from `creator`, the goroutine that calls. Throws what copying throws; then
-/// the child has nothing.
+/// Gives the unstarted `child` what it inherits from `creator`, the goroutine that calls. Throws what copying throws;
+/// then the child has nothing.
 void inherit_keepsakes(const G& creator, G& child);
 
 /// Destroys all that `g`, which ends, or was abandoned, still carries.
