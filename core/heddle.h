@@ -26,4 +26,5 @@
 #include <heddle/core/stack_stats.h>
 #include <heddle/core/stop_the_world.h>
 #include <heddle/core/timer.h>
+#include <heddle/core/task.h>
 #include <heddle/core/wait_group.h>

@@ -24,6 +24,10 @@ const char* to_string(WaitReason reason) noexcept {
     case WaitReason::kHttpBody: return "http body read";
     case WaitReason::kHttpWrite: return "http write";
     case WaitReason::kBlocking: return "blocking call";
+    case WaitReason::kTaskJoin: return "task join";
+    case WaitReason::kWorkPoolSubmit: return "work pool submit";
+    case WaitReason::kWorkPoolIdle: return "work pool (idle)";
+    case WaitReason::kWorkPoolWait: return "work pool wait";
     case WaitReason::kOther: return "waiting";
   }
   return "unknown";

@@ -26,6 +26,10 @@ enum class WaitReason : std::uint8_t {
   kHttpBody,
   kHttpWrite,
   kBlocking,
+  kTaskJoin,
+  kWorkPoolSubmit,
+  kWorkPoolIdle,
+  kWorkPoolWait,
   kOther,
 };
 

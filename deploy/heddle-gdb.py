@@ -34,7 +34,9 @@ REASONS = {
     "kSemAcquire": "semacquire", "kWaitGroupWait": "sync.WaitGroup.Wait",
     "kRWMutexRLock": "sync.RWMutex.RLock", "kRWMutexLock": "sync.RWMutex.Lock", "kCondWait": "sync.Cond.Wait",
     "kIoWait": "IO wait", "kAccept": "accept", "kConnect": "connect", "kHttpBody": "http body read",
-    "kHttpWrite": "http write", "kOther": "waiting",
+    "kHttpWrite": "http write", "kTaskJoin": "task join", "kWorkPoolSubmit": "work pool submit",
+    "kWorkPoolIdle": "work pool (idle)", "kWorkPoolWait": "work pool wait", "kBlocking": "blocking call",
+    "kOther": "waiting",
 }
 
 # What heddle_switch pushes, from the saved stack pointer up (context.h), and the size of it all.
