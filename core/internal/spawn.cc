@@ -106,15 +106,17 @@ void queue_new(G* g) noexcept {
   wake_p();
 }
 
-// A batch: what fits on the ring goes there, the rest to the global queue. One M is woken, and when it has found something it
-// wakes the next (wakeup.cc).
+// A batch: the first runs next, as by go(), so that a tree of batches is walked in depth and its stacks are used again
+// while they are warm; what fits on the ring goes there, the rest to the global queue. One M is woken, and when it has
+// found something it wakes the next (wakeup.cc).
 void queue_many(GQueue& all) noexcept {
   const Section section;
   const std::uint32_t n = all.size();
   P* p = held_p(section.m());
   if (p != nullptr) [[likely]] {
     p->started.add(n);
-    p->runq.push_many(n, [&all]() noexcept { return all.pop_front(); });
+    runq_put_next(p, all.pop_front());
+    p->runq.push_many(n - 1, [&all]() noexcept { return all.pop_front(); });
   } else {
     sched.started_elsewhere.fetch_add(n, std::memory_order_relaxed);  // relaxed: see all_ended()
   }
