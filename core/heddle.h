@@ -9,6 +9,7 @@
 #include <heddle/core/defer.h>
 #include <heddle/core/dump.h>
 #include <heddle/core/error.h>
+#include <heddle/core/foreign.h>
 #include <heddle/core/go.h>
 #include <heddle/core/goroutine_local.h>
 #include <heddle/core/labels.h>

@@ -25,6 +25,7 @@
 #include <vector>
 
 #include <heddle/core/check.h>
+#include <heddle/core/foreign.h>
 #include <heddle/core/internal/blocking.h>
 #include <heddle/core/internal/panics.h>
 #include <heddle/core/internal/report.h>
@@ -406,9 +407,11 @@ void run_main(void (*entry)(void*), void* arg, const RunOptions& options, const 
     wait_for_panics();
   });
   reports_open();
+  foreign_open();
   spares_start();
   sysmon_start();
   schedule_loop(m);
+  foreign_close();  // from here on nobody queues goroutines from outside
   reports_close();  // like sysmon, and before it: a report's thread readies goroutines
   spares_quiesce();  // these two while sysmon still ends goroutines that compute on
   helpers_stop();
@@ -420,6 +423,7 @@ void run_main(void (*entry)(void*), void* arg, const RunOptions& options, const 
   for (int i = 1; i < sched.nps.load(std::memory_order_acquire); ++i) pthread_join(sched.ms[i].thread, nullptr);
   drop_signal_stack(signal_stack);
   tear_down();
+  ForeignCall::abandon_all();  // no goroutine runs any more
   sched.running.store(false);
 }
 

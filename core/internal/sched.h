@@ -176,6 +176,11 @@ void free_g(P* p, G* g) noexcept;
 /// Thrown by goexit().
 struct GoExit {};
 
+// --- foreign.cc ---
+/// From here on threads may post goroutines; no longer, and nobody is about to.
+void foreign_open() noexcept;
+void foreign_close() noexcept;
+
 // --- pin.cc ---
 /// The park hook of a pinned goroutine: dies.
 void pinned_parks(void*);

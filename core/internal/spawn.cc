@@ -6,6 +6,7 @@
 
 #include <heddle/core/blocking.h>
 #include <heddle/core/check.h>
+#include <heddle/core/foreign.h>
 #include <heddle/core/go.h>
 #include <heddle/core/internal/context.h>
 #include <heddle/core/internal/sanitizer.h>
@@ -147,18 +148,10 @@ void give_back(G* first) noexcept {
   }
 }
 
-}  // namespace
-
-namespace detail {
-
-G* new_g(const GoOptions& options, std::size_t size, const std::source_location& site, void** place) {
-  M* m = current_m();
-  // acquire: with the Ps. A foreign thread's goroutine goes to the global queue.
-  if (m == nullptr && !sched.running.load(std::memory_order_acquire)) {
-    fatal("go needs a goroutine: call it inside heddle::run()");
-  }
+// Without a creator: for the scheduler's side, or a foreign thread, whose goroutine goes to the global queue.
+[[gnu::always_inline]] inline G* make_g(G* creator, const GoOptions& options, std::size_t size,
+                                        const std::source_location& site, void** place) {
   G* g = nullptr;
-  G* const creator = m == nullptr ? nullptr : m->curg;
   {
     const Section section;
     P* p = held_p(section.m());
@@ -171,6 +164,23 @@ G* new_g(const GoOptions& options, std::size_t size, const std::source_location&
   *place = g->stack_hi - ((size + 15) & ~std::size_t{15});
   g->closure = *place;
   return g;
+}
+
+}  // namespace
+
+namespace detail {
+
+G* new_g(const GoOptions& options, std::size_t size, const std::source_location& site, void** place) {
+  M* m = current_m();
+  // acquire: with the Ps.
+  if (m == nullptr && !sched.running.load(std::memory_order_acquire)) {
+    fatal("go needs a goroutine: call it inside heddle::run(), or heddle::post() on a foreign thread");
+  }
+  return make_g(m == nullptr ? nullptr : m->curg, options, size, site, place);
+}
+
+G* new_posted_g(const GoOptions& options, std::size_t size, const std::source_location& site, void** place) {
+  return make_g(current_g(), options, size, site, place);
 }
 
 void start_g(G* g, void (*entry)(void*)) noexcept {
