@@ -29,3 +29,4 @@
 #include <heddle/core/timer.h>
 #include <heddle/core/task.h>
 #include <heddle/core/wait_group.h>
+#include <heddle/core/work_pool.h>
