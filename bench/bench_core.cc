@@ -1,6 +1,11 @@
 // bench_core: what core's verbs cost, one P, Google Benchmark. Names as in Go's own benchmarks of the same things.
 //
 //   spawn_join           wg.go of an empty function, wg.wait
+//   task_join            spawn of a function with a result, join
+//   go_1000, go_n_1000   a thousand goroutines by go() and by go_n(), and the wait for them; time per goroutine
+//   skynet_100k          a tree of goroutines, ten below each, 100,000 leaves; each adds what those below it sent
+//   skynet_100k_go_n     the same, ten at once
+//   pin                  a Pin's begin and end
 //   yield                gosched with one other goroutine that does the same; one switch each
 //   chan_pingpong        round trip between two goroutines over two unbuffered channels
 //   chan_buffered        send and receive of one value, producer and consumer with a buffer of 100 between them
@@ -34,11 +39,13 @@
 #include <heddle/core/mutex.h>
 #include <heddle/core/once.h>
 #include <heddle/core/pool.h>
+#include <heddle/core/pin.h>
 #include <heddle/core/run.h>
 #include <heddle/core/rw_mutex.h>
 #include <heddle/core/select.h>
 #include <heddle/core/semaphore.h>
 #include <heddle/core/timer.h>
+#include <heddle/core/task.h>
 #include <heddle/core/wait_group.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -63,6 +70,72 @@ void spawn_join(benchmark::State& state) {
   }
 }
 BENCHMARK(spawn_join);
+
+void task_join(benchmark::State& state) {
+  for (auto _ : state) benchmark::DoNotOptimize(heddle::spawn([] { return 1; }).join());
+}
+BENCHMARK(task_join);
+
+constexpr std::int32_t kThousand = 1000;
+
+void go_1000(benchmark::State& state) {
+  WaitGroup wg;
+  while (state.KeepRunningBatch(kThousand)) {
+    wg.add(kThousand);
+    for (std::int32_t i = 0; i < kThousand; ++i) heddle::go([&wg] { wg.done(); });
+    wg.wait();
+  }
+}
+BENCHMARK(go_1000);
+
+void go_n_1000(benchmark::State& state) {
+  WaitGroup wg;
+  while (state.KeepRunningBatch(kThousand)) {
+    wg.add(kThousand);
+    heddle::go_n(kThousand, [&wg](std::size_t) { wg.done(); });
+    wg.wait();
+  }
+}
+BENCHMARK(go_n_1000);
+
+template <bool kBatch>
+void skynet(const Chan<std::int64_t>& up, std::int64_t first, std::int64_t leaves) {
+  if (leaves == 1) return up.send(first);
+  auto sums = make_chan<std::int64_t>(10);
+  const std::int64_t each = leaves / 10;
+  if constexpr (kBatch) {
+    heddle::go_n(10, [sums, first, each](std::size_t i) {
+      skynet<kBatch>(sums, first + static_cast<std::int64_t>(i) * each, each);
+    });
+  } else {
+    for (std::int64_t i = 0; i < 10; ++i) {
+      heddle::go([sums, first, each, i] { skynet<kBatch>(sums, first + i * each, each); });
+    }
+  }
+  std::int64_t sum = 0;
+  for (int i = 0; i < 10; ++i) sum += sums.recv().value();
+  up.send(sum);
+}
+
+template <bool kBatch>
+void run_skynet(benchmark::State& state) {
+  constexpr std::int64_t kLeaves = 100'000;
+  for (auto _ : state) {
+    auto result = make_chan<std::int64_t>(1);
+    skynet<kBatch>(result, 0, kLeaves);
+    if (result.recv() != kLeaves * (kLeaves - 1) / 2) state.SkipWithError("the sum is wrong");
+  }
+}
+BENCHMARK(run_skynet<false>)->Name("skynet_100k")->Unit(benchmark::kMillisecond);
+BENCHMARK(run_skynet<true>)->Name("skynet_100k_go_n")->Unit(benchmark::kMillisecond);
+
+void pin(benchmark::State& state) {
+  for (auto _ : state) {
+    const heddle::Pin pinned;
+    benchmark::DoNotOptimize(pinned.p());
+  }
+}
+BENCHMARK(pin);
 
 void yield(benchmark::State& state) {
   bool over = false;
