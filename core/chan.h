@@ -86,39 +86,61 @@ void chan_close(ChanCore* core);
 [[nodiscard]] std::size_t chan_cap(const ChanCore* core) noexcept;
 
 /// The counted reference in every handle, and what all handles can do.
+///
+/// It holds the channel's address mixed with its own: a word at address A is a handle to channel c exactly if word ^ A == c.
+/// What a handle leaves behind in a stack slot, or a copy of it in a register, so names no channel; core/leaks.h counts the
+/// handles on a stack by that. All stores are volatile, for the compiler must neither keep a handle in registers alone nor
+/// spare the one that clears it.
 class ChanRef {
  public:
   constexpr ChanRef() noexcept = default;
-  explicit ChanRef(ChanCore* adopted) noexcept : core_(adopted) {}
-  ChanRef(const ChanRef& other) noexcept : core_(other.core_) {
-    if (core_ != nullptr) chan_ref(core_);
+  explicit ChanRef(ChanCore* adopted) noexcept { set(adopted); }
+  ChanRef(const ChanRef& other) noexcept {
+    ChanCore* c = other.core();
+    if (c != nullptr) chan_ref(c);
+    set(c);
   }
-  ChanRef(ChanRef&& other) noexcept : core_(std::exchange(other.core_, nullptr)) {}
+  ChanRef(ChanRef&& other) noexcept { set(other.release()); }
   ChanRef& operator=(ChanRef other) noexcept {
-    std::swap(core_, other.core_);
+    ChanCore* ours = core();
+    set(other.core());
+    other.set(ours);
     return *this;
   }
   ~ChanRef() {
-    if (core_ != nullptr) chan_unref(core_);
+    if (ChanCore* c = release(); c != nullptr) chan_unref(c);
   }
 
   /// Values in the buffer at this moment; 0 for unbuffered and nil channels.
-  [[nodiscard]] std::size_t len() const noexcept { return chan_len(core_); }
+  [[nodiscard]] std::size_t len() const noexcept { return chan_len(core()); }
 
   /// The capacity that make_chan was given; 0 for the nil channel.
-  [[nodiscard]] std::size_t cap() const noexcept { return chan_cap(core_); }
+  [[nodiscard]] std::size_t cap() const noexcept { return chan_cap(core()); }
 
   /// False for the nil channel.
-  explicit operator bool() const noexcept { return core_ != nullptr; }
+  explicit operator bool() const noexcept { return word_ != 0; }
 
   /// Equal if they are the same channel.
-  friend bool operator==(const ChanRef& a, const ChanRef& b) noexcept { return a.core_ == b.core_; }
+  friend bool operator==(const ChanRef& a, const ChanRef& b) noexcept { return a.core() == b.core(); }
 
   /// For select.
-  [[nodiscard]] ChanCore* core() const noexcept { return core_; }
+  [[nodiscard]] ChanCore* core() const noexcept {
+    const std::uintptr_t word = word_;
+    return word == 0 ? nullptr : reinterpret_cast<ChanCore*>(word ^ reinterpret_cast<std::uintptr_t>(&word_));
+  }
 
  private:
-  ChanCore* core_ = nullptr;
+  void set(ChanCore* c) noexcept {
+    const auto at = reinterpret_cast<std::uintptr_t>(&word_);
+    const_cast<volatile std::uintptr_t&>(word_) = c == nullptr ? 0 : reinterpret_cast<std::uintptr_t>(c) ^ at;
+  }
+  ChanCore* release() noexcept {
+    ChanCore* c = core();
+    if (c != nullptr) const_cast<volatile std::uintptr_t&>(word_) = 0;
+    return c;
+  }
+
+  std::uintptr_t word_ = 0;  // 0: the nil channel; else never 0, for no handle lies where its channel does
 };
 
 /// The sending half of a handle. A method is const because it changes the channel, not the handle.
