@@ -7,6 +7,7 @@
 
 #include <heddle/core/check.h>
 #include <heddle/core/internal/chan_core.h>
+#include <heddle/core/internal/waits_for.h>
 #include <heddle/core/park.h>
 
 namespace heddle::detail {
@@ -16,6 +17,8 @@ namespace {
 [[noreturn, gnu::cold, gnu::noinline]] void throw_panic(const char* text) { throw Panic(text); }
 
 [[noreturn, gnu::cold]] void wait_forever(WaitReason reason) {
+  const WaitsFor what;
+  const WaitMark mark(must_current_g(to_string(reason)), what);
   for (;;) park(nullptr, nullptr, reason);  // published nowhere: nobody can ready it
 }
 
@@ -25,6 +28,8 @@ bool wait_in(WaitQueue& queue, ChanCore& c, void* value, const char* op, WaitRea
   self.g = must_current_g(op);
   self.value = value;
   queue.push_back(&self);
+  const WaitsFor what{.kind = WaitKind::kChan, .object = &c, .queued = &self.queued};
+  const WaitMark mark(self.g, what);
   park_unlock(c.lock, reason);
   return self.ok;
 }
@@ -51,8 +56,6 @@ void chan_unref(ChanCore* c) noexcept {
   // acq_rel: the last handle sees all that was done through the others; their releases pair with its acquire.
   if (c->refs.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
   if (c->at_end != nullptr) c->at_end(*c);
-  // Only goroutines that run() abandoned can wait here still (others would hold a handle): their Sudogs point at us.
-  if (!c->senders.empty() || !c->receivers.empty()) return;
   for (std::size_t n = c->count_locked(); n > 0; --n) {
     c->ops->drop(c->slot(c->head));
     c->head = c->after(c->head);

@@ -31,8 +31,9 @@ inline constexpr std::size_t kMaxInlineClosure = 2048;
 
 /// A G for a closure of `size` bytes; `place` receives where to build it. Throws std::bad_alloc if no stack can be had.
 G* new_g(const GoOptions& options, std::size_t size, const std::source_location& site, void** place);
-/// Makes the G runnable with `entry(place)`; entry destroys the closure.
-void start_g(G* g, void (*entry)(void*)) noexcept;
+/// Makes the G runnable with `entry(place)`; entry destroys the closure. `boxed`: its size, if it lies in the heap and only
+/// its address at `place`.
+void start_g(G* g, void (*entry)(void*), std::size_t boxed = 0) noexcept;
 /// Gives an unstarted G back.
 void abandon_g(G* g) noexcept;
 
@@ -82,6 +83,8 @@ struct Nth {
     }
   }
 };
+/// Leaves no copy of `place` in the caller's frame: it would look as if the caller could reach into the goroutine's (leaks.h).
+inline void forget(void*& place) noexcept { const_cast<void* volatile&>(place) = nullptr; }
 
 template <class F>
 void closure_entry(void* place) {
@@ -122,12 +125,14 @@ void go(const GoOptions& options, Fn&& fn, const std::source_location& site = st
         throw;
       }
     }
+    detail::forget(place);
     detail::start_g(g, &detail::closure_entry<F>);
   } else {
     auto box = std::make_unique<F>(std::forward<Fn>(fn));
     G* g = detail::new_g(options, sizeof(F*), site, &place);
     *static_cast<F**>(place) = box.release();
-    detail::start_g(g, &detail::boxed_entry<F>);
+    detail::forget(place);
+    detail::start_g(g, &detail::boxed_entry<F>, sizeof(F));
   }
 }
 

@@ -24,6 +24,7 @@
 
 #include <heddle/core/internal/chan_core.h>
 #include <heddle/core/internal/sched.h>
+#include <heddle/core/internal/waits_for.h>
 #include <heddle/core/park.h>
 #include <heddle/core/timer_node.h>
 
@@ -142,7 +143,11 @@ Selected wait(SelectCase* cases, std::size_t n, Order by_address, const SelectId
     sg->select = &w;
     (c.sends ? c.chan->senders : c.chan->receivers).push_back(sg);
   }
-  park(&Waiting::publish, &w, n == 0 && !idle.has_timeout ? WaitReason::kSelectNoCases : WaitReason::kSelect);
+  {
+    const WaitsFor what{.kind = WaitKind::kSelect, .object = cases, .n = n, .timed = idle.has_timeout};
+    const WaitMark mark(w.g, what);
+    park(&Waiting::publish, &w, n == 0 && !idle.has_timeout ? WaitReason::kSelectNoCases : WaitReason::kSelect);
+  }
 
   SelectCase* won = nullptr;
   for (const std::uint16_t i : by_address) {
@@ -162,6 +167,23 @@ Selected wait(SelectCase* cases, std::size_t n, Order by_address, const SelectId
 }
 
 }  // namespace
+
+void forget_wait(const WaitsFor& what) noexcept {
+  const auto forget = [](ChanCore* c) {
+    c->senders.forget();
+    c->receivers.forget();
+  };
+  switch (what.kind) {
+    case WaitKind::kNothing:
+    case WaitKind::kSync: return;  // Sema::forget_waiters()
+    case WaitKind::kChan: return forget(static_cast<ChanCore*>(const_cast<void*>(what.object)));
+    case WaitKind::kSelect: break;
+  }
+  const auto* cases = static_cast<const SelectCase*>(what.object);
+  for (std::size_t i = 0; i < what.n; ++i) {
+    if (cases[i].chan != nullptr) forget(cases[i].chan);
+  }
+}
 
 Selected select_go(SelectCase* cases, std::size_t n, std::uint16_t* order, const SelectIdle& idle) {
   const std::size_t live = shuffle(cases, n, order);

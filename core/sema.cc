@@ -2,7 +2,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
+#include <heddle/core/internal/waits_for.h>
 #include <heddle/core/lock.h>
 #include <heddle/core/park.h>
 
@@ -16,6 +18,7 @@ struct Waiter {
   Waiter* next = nullptr;   // for the same sema
   Waiter* last = nullptr;   // in the first for a sema: the last for it
   Waiter* other = nullptr;  // in the first for a sema: the first for another one of this bucket
+  bool queued = true;
 };
 
 struct alignas(64) Bucket {
@@ -62,6 +65,7 @@ Waiter* take_first(Waiter** at) noexcept {
   } else {
     *at = w->other;
   }
+  w->queued = false;
   return w;
 }
 
@@ -80,6 +84,8 @@ void Sema::acquire(WaitReason reason, bool first) {
   self.sema = this;
   Waiter** at = bucket.find(this);
   first ? put_first(at, self) : put_last(at, self);
+  const WaitsFor what{.kind = WaitKind::kSync, .object = this, .queued = &self.queued};
+  const WaitMark mark(self.g, what);
   park_unlock(bucket.lock, reason);
 }
 
@@ -95,5 +101,7 @@ void Sema::release() noexcept {
 void Sema::forget_waiters() noexcept {
   for (Bucket& bucket : table) bucket.first = nullptr;
 }
+
+std::span<const std::byte> sema_waiters() noexcept { return std::as_bytes(std::span(table)); }
 
 }  // namespace heddle

@@ -29,6 +29,7 @@
 namespace heddle {
 
 struct M;
+struct WaitsFor;
 
 enum class GStatus : std::uint8_t { kIdle, kRunnable, kRunning, kWaiting, kDead, kPreempted };
 
@@ -83,6 +84,9 @@ struct alignas(64) G {
   std::atomic<std::uint32_t> site_line{0};
 
   Keepsakes keepsakes;
+  // For the search for leaked goroutines.
+  std::atomic<const WaitsFor*> waits_for{nullptr};  // written by the G around a park; null: nobody can tell
+  std::size_t boxed = 0;  // bytes of the closure, if `closure` is only the address of one in the heap
 
   // Sanitizers' idea of this stack; unused elsewhere.
   void* fake_stack = nullptr;

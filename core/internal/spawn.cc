@@ -125,8 +125,9 @@ void queue_many(GQueue& all) noexcept {
   if (sched.nprocs > 1 || p == nullptr) wake_p();
 }
 
-void make_startable(G* g, void (*entry)(void*)) noexcept {
+void make_startable(G* g, void (*entry)(void*), std::size_t boxed = 0) noexcept {
   g->entry = entry;
+  g->boxed = boxed;
   g->sp = make_context(static_cast<std::byte*>(g->closure), &g_main, g);
 #if HEDDLE_TSAN
   if (g->tsan_fiber == nullptr) g->tsan_fiber = sanitizer::create_fiber();
@@ -183,8 +184,8 @@ G* new_posted_g(const GoOptions& options, std::size_t size, const std::source_lo
   return make_g(current_g(), options, size, site, place);
 }
 
-void start_g(G* g, void (*entry)(void*)) noexcept {
-  make_startable(g, entry);
+void start_g(G* g, void (*entry)(void*), std::size_t boxed) noexcept {
+  make_startable(g, entry, boxed);
   queue_new(g);
   yield_check();  // a goroutine that only starts others would never be asked else
 }

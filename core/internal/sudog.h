@@ -100,6 +100,12 @@ class WaitQueue {
     sg->queued = false;
   }
 
+  /// Empties it without a look at who stood there.
+  void forget() noexcept {
+    set_first(nullptr);
+    last_ = nullptr;
+  }
+
   /// Without the lock this is a hint, and the answer of one moment. It may count selects that others have served.
   [[nodiscard]] bool empty() const noexcept {
     // acquire: who sees that close() emptied the queue, also sees that the channel is closed; pairs with set_first().
