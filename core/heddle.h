@@ -13,6 +13,7 @@
 #include <heddle/core/go.h>
 #include <heddle/core/goroutine_local.h>
 #include <heddle/core/labels.h>
+#include <heddle/core/leaks.h>
 #include <heddle/core/mutex.h>
 #include <heddle/core/once.h>
 #include <heddle/core/panic.h>

@@ -29,7 +29,8 @@ void run_main(void (*entry)(void*), void* arg, const RunOptions& options, const 
 /// Starts the scheduler, runs `fn` as the main goroutine, stops the scheduler, and returns what `fn` returned (0 if void).
 ///
 /// Goroutines left behind when `fn` returns are reported on standard error with their creation sites, and abandoned: their
-/// stacks are taken back without unwinding. run() waits for those that are running at that moment to park or yield; one that
+/// stacks are taken back without unwinding. Those that waited for what nobody left could have reached are called leaked
+/// (core/leaks.h): what `fn` itself held is gone by then. run() waits for those that are running at that moment to park or yield; one that
 /// computes on for more than 10 ms is abandoned where it is, but not inside the C and C++ libraries, where it may hold a lock
 /// that others need. A system call that it sits in is cut short by a signal (EINTR).
 /// It may be called again after it returned.

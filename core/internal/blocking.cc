@@ -106,7 +106,7 @@ G* next_job() noexcept {
 void* helper_thread(void* arg) {
   auto* m = static_cast<M*>(arg);
   unmask_signals();
-  void* signal_stack = begin_thread(m, 'b');
+  void* signal_stack = begin_thread(m, 'b', __builtin_frame_address(0));
   static_cast<void>(wait_for_token());  // it was made for a job, and reserved for it
   while (G* g = next_job()) {
     execute(m, g);

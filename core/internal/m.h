@@ -66,6 +66,7 @@ struct alignas(128) M {
   void* g0_fiber = nullptr;
   const void* g0_stack_lo = nullptr;
   std::size_t g0_stack_size = 0;
+  const void* g0_base = nullptr;  // above the first frame of the runtime's on that stack
 
   // Written by others.
   std::atomic<P*> lease{nullptr};

@@ -390,6 +390,31 @@ bool run_aside(void (*fn)(void*), void* arg) {
   return true;
 }
 
+bool run_apart(void (*fn)(void*), void* arg, bool in_run) noexcept {
+  if (in_run && !enter()) return false;
+  struct Apart {
+    void (*fn)(void*);
+    void* arg;
+    std::atomic<std::uint32_t> done{0};
+  } apart{fn, arg};
+  const bool started = start_report_thread(
+      [](void* a) {
+        auto* job = static_cast<Apart*>(a);
+        job->fn(job->arg);
+        std::atomic<std::uint32_t>* word = &job->done;
+        word->store(1, std::memory_order_release);  // release: pairs with the acquire below
+        // The job may be gone by now, the caller's stack is not.
+        ::syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+      },
+      &apart);
+  // acquire: what fn did is ours.
+  while (started && apart.done.load(std::memory_order_acquire) == 0) {
+    ::syscall(SYS_futex, &apart.done, FUTEX_WAIT_PRIVATE, 0, nullptr, nullptr, 0);
+  }
+  if (in_run) leave();
+  return started;
+}
+
 void start_dump_thread() noexcept {
   if (dumping.exchange(true, std::memory_order_acq_rel)) return;  // acq_rel: one at a time
   if (enter()) {

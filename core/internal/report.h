@@ -39,6 +39,10 @@ void print_report(const std::string& text) noexcept;
 /// had or the scheduler stops.
 [[nodiscard]] bool run_aside(void (*fn)(void*), void* arg);
 
+/// Blocks the calling thread, which runs no goroutine, until a thread of its own has run fn(arg). False as above. `in_run`:
+/// within run(), whose end waits for it; false at that end itself.
+[[nodiscard]] bool run_apart(void (*fn)(void*), void* arg, bool in_run) noexcept;
+
 /// Starts a thread that runs fn(arg); all signals go to others. False if it cannot be had.
 [[nodiscard]] bool start_report_thread(void (*fn)(void*), void* arg) noexcept;
 

@@ -17,6 +17,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -28,11 +29,13 @@
 #include <heddle/core/foreign.h>
 #include <heddle/core/internal/blocking.h>
 #include <heddle/core/internal/panics.h>
+#include <heddle/core/internal/leaks.h>
 #include <heddle/core/internal/report.h>
 #include <heddle/core/internal/run_state.h>
 #include <heddle/core/internal/sanitizer.h>
 #include <heddle/core/internal/sched.h>
 #include <heddle/core/internal/signals.h>
+#include <heddle/core/internal/waits_for.h>
 #include <heddle/core/sema.h>
 
 namespace heddle {
@@ -145,7 +148,7 @@ void choose_poller(PollerKind option) {
 
 void* worker_thread(void* arg) {
   auto* m = static_cast<M*>(arg);
-  void* signal_stack = begin_thread(m, 'm');
+  void* signal_stack = begin_thread(m, 'm', __builtin_frame_address(0));
   all_up.arrive_and_wait(first_workers);
   work_as_home(m, signal_stack);
   return nullptr;
@@ -195,6 +198,7 @@ void start_workers() {
 
 struct LeftBehind {
   std::vector<G*> gs;
+  bool suspects = false;  // of being leaked
 };
 
 void take_back_stacks() {
@@ -202,7 +206,11 @@ void take_back_stacks() {
   stack_arena().for_each(
       [](void* arg, G* g) {
         const GStatus s = g->status.load(std::memory_order_relaxed);  // relaxed: all threads are joined
-        if (s == GStatus::kRunnable || s == GStatus::kWaiting || s == GStatus::kPreempted) static_cast<LeftBehind*>(arg)->gs.push_back(g);
+        if (s != GStatus::kRunnable && s != GStatus::kWaiting && s != GStatus::kPreempted) return;
+        auto* all = static_cast<LeftBehind*>(arg);
+        all->gs.push_back(g);
+        const WaitsFor* what = g->waits_for.load(std::memory_order_relaxed);  // relaxed: as above
+        if (what != nullptr && !what->timed) all->suspects = true;
       },
       &left);
   constexpr std::size_t kMost = 20;
@@ -210,15 +218,19 @@ void take_back_stacks() {
     std::fprintf(stderr, "heddle: run() ended with %zu goroutine%s left behind\n", left.gs.size(),
                  left.gs.size() == 1 ? "" : "s");
   }
+  LeakReport found;
+  if (left.suspects) found = find_leaks_at_end();
   for (std::size_t i = 0; i < left.gs.size(); ++i) {
     G* g = left.gs[i];
     const GStatus s = g->status.load(std::memory_order_relaxed);  // relaxed: as above
     if (i < kMost) {
-      std::fprintf(stderr, "  goroutine %llu [%s], created at %s:%u\n",
-                   static_cast<unsigned long long>(g->id.load(std::memory_order_relaxed)),
+      const std::uint64_t id = g->id.load(std::memory_order_relaxed);  // relaxed, here and below: as above
+      const bool leaked = std::ranges::binary_search(found.leaks, id, {}, &Leak::id);
+      std::fprintf(stderr, "  goroutine %llu [%s%s], created at %s:%u\n", static_cast<unsigned long long>(id),
                    s == GStatus::kRunnable    ? "runnable"
                    : s == GStatus::kPreempted ? "running"
                                               : to_string(g->wait_reason.load(std::memory_order_relaxed)),
+                   leaked ? ", leaked" : "",
                    g->site_file.load(std::memory_order_relaxed), g->site_line.load(std::memory_order_relaxed));
     } else if (i == kMost) {
       std::fprintf(stderr, "  and %zu more\n", left.gs.size() - kMost);
@@ -230,6 +242,8 @@ void take_back_stacks() {
     g->panics = detail::PanicState{};  // its notes stay lost, like all that the goroutine held
     if (g->keepsakes.flags != 0) drop_keepsakes(*g);
     g->on_park = nullptr;
+    if (const WaitsFor* what = g->waits_for.load(std::memory_order_relaxed)) detail::forget_wait(*what);  // relaxed: as above
+    g->waits_for.store(nullptr, std::memory_order_relaxed);  // relaxed: as above
     g->bound = nullptr;
     g->locks = 0;
     g->status.store(GStatus::kDead, std::memory_order_relaxed);  // relaxed: as above
@@ -248,9 +262,9 @@ void tear_down() {
   }
   while (sched.hogs.take() != nullptr) {
   }
-  for (int i = 0; i < sched.nprocs; ++i) sched.ps[i].timers.clear();
-  Sema::forget_waiters();  // they stand on the stacks that are taken back next
+  for (int i = 0; i < sched.nps.load(std::memory_order_relaxed); ++i) sched.ps[i].timers.clear();  // relaxed: as above
   take_back_stacks();
+  Sema::forget_waiters();  // they stood on those stacks
   free_helpers();
   for (auto& m : sched.all_ms) m.store(nullptr, std::memory_order_relaxed);  // relaxed: all threads are joined
   sched.nms.store(0, std::memory_order_relaxed);
@@ -309,9 +323,9 @@ void make_p(int i) {
   if (p.rng == 0) p.rng = 1;
 }
 
-void* begin_thread(M* m, char kind) {
+void* begin_thread(M* m, char kind, const void* base) {
   void* signal_stack = make_signal_stack();
-  attach_thread(m);
+  attach_thread(m, base);
   char name[16];
   std::snprintf(name, sizeof name, "heddle-%c%d", kind, m->index);
   pthread_setname_np(pthread_self(), name);
@@ -326,7 +340,8 @@ void work_as_home(M* m, void* signal_stack) {
   drop_signal_stack(signal_stack);
 }
 
-void attach_thread(M* m) {
+void attach_thread(M* m, const void* base) {
+  m->g0_base = base;
   m->thread = pthread_self();
   m->ts = detail::thread_state();
   m->eh = reinterpret_cast<EhGlobals*>(abi::__cxa_get_globals());
@@ -347,7 +362,16 @@ void attach_thread(M* m) {
   m->home->poller = m->poller.get();
 }
 
+[[gnu::noinline]] void scrub_dead_stack() noexcept {
+  std::byte dead[32768];
+  ::explicit_bzero(dead, sizeof dead);
+}
+
 void detach_thread(M* m) noexcept {
+  // What M and stack remember of goroutines would else look like a way to their successors (leaks.h).
+  m->commit_arg = nullptr;
+  m->g0_sp = nullptr;
+  scrub_dead_stack();
   m->poller.reset();
   m->tid.store(0, std::memory_order_release);
   unregister_signalled_thread();
@@ -388,7 +412,7 @@ void run_main(void (*entry)(void*), void* arg, const RunOptions& options, const 
   void* signal_stack = make_signal_stack();
   M* m = &sched.ms[0];
   start_workers();
-  attach_thread(m);
+  attach_thread(m, __builtin_frame_address(0));
   sched.poller_name = m->poller->name();
   all_up.arrive_and_wait(first_workers);
   acquire_p(m, &sched.ps[0]);

@@ -158,11 +158,13 @@ void unmask_signals() noexcept;
 /// P `i` and its home, at their places; nobody knows them yet.
 void make_p(int i);
 /// First and last things on a worker's thread; begin_thread() also on a spare's and a helper's. It returns the signal stack.
-void* begin_thread(M* m, char kind);
+void* begin_thread(M* m, char kind, const void* base);
 void work_as_home(M* m, void* signal_stack);
-/// Makes the calling thread M `m`'s, and no longer.
-void attach_thread(M* m);
+/// Makes the calling thread M `m`'s, and no longer. `base`: the frame address of the runtime's first function there.
+void attach_thread(M* m, const void* base);
 void detach_thread(M* m) noexcept;
+/// Overwrites what the runtime left below the caller's frame: a thread's stack outlives it, and is used again.
+void scrub_dead_stack() noexcept;
 /// Enters `m` into sched.all_ms. -1: there are too many.
 int enter_m(M* m) noexcept;
 /// Takes it out again. The object must live on until sysmon has ended.

@@ -21,9 +21,11 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <mutex>
 
 #include <heddle/core/blocking.h>
 #include <heddle/core/check.h>
+#include <heddle/core/internal/freeze.h>
 #include <heddle/core/internal/sched.h>
 #include <heddle/core/run.h>
 #include <heddle/core/stop_the_world.h>
@@ -70,7 +72,7 @@ struct LateHome {
 void* late_worker_thread(void* arg) {
   const LateHome home = *static_cast<LateHome*>(arg);
   unmask_signals();
-  void* signal_stack = begin_thread(home.m, 'm');
+  void* signal_stack = begin_thread(home.m, 'm', __builtin_frame_address(0));
   advance(homes_up);
   wait_for(homes_counted, home.number);
   work_as_home(home.m, signal_stack);
@@ -86,7 +88,11 @@ bool add_p() noexcept {
   p->retired = true;
   sched.resting.put(i);
   LateHome home{m, homes_counted.load(std::memory_order_relaxed) + 1};  // relaxed: ours
-  const int err = pthread_create(&m->thread, nullptr, late_worker_thread, &home);
+  int err = 0;
+  {
+    const std::lock_guard making(thread_making());
+    err = pthread_create(&m->thread, nullptr, late_worker_thread, &home);
+  }
   if (err != 0) {
     std::fprintf(stderr, "heddle: set_procs: no thread for P %d: %s\n", i, std::strerror(err));
     static_cast<void>(sched.resting.try_take(i));

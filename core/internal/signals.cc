@@ -10,6 +10,7 @@
 #include <memory>
 
 #include <heddle/core/clock.h>
+#include <heddle/core/internal/freeze.h>
 #include <heddle/core/internal/handover.h>
 #include <heddle/core/internal/preempt.h>
 #include <heddle/core/internal/sanitizer.h>
@@ -81,11 +82,12 @@ HEDDLE_UNINSTRUMENTED void on_runtime_signal(int sig, siginfo_t* info, void* con
   std::uint32_t reasons = 0;
   // acq_rel: what the asker wrote before it set the bit is ours.
   if (slot != nullptr) reasons = __atomic_exchange_n(&slot->reasons, 0U, __ATOMIC_ACQ_REL);
+  const bool frozen = freeze_here(static_cast<const ucontext_t*>(context));
   if ((reasons & kReasonStack) != 0) answer_stack(slot, static_cast<const ucontext_t*>(context));
   if ((reasons & kReasonPreempt) != 0) {
     if (M* m = detail::thread_state()->m; m != nullptr) preempt_here(m, static_cast<const ucontext_t*>(context));
   }
-  if (reasons == 0) {
+  if (reasons == 0 && !frozen) {
     // Not from us: as if we were not there.
     if ((old_action.sa_flags & SA_SIGINFO) != 0 && old_action.sa_sigaction != nullptr) {
       old_action.sa_sigaction(sig, info, context);

@@ -4,6 +4,8 @@
 // signal by tgkill; the handler takes the bits and does what they say. SIGURG, as in Go: it is ignored by default, no debugger
 // stops for it, and hardly a program uses it; a handler that was there before us gets what has no reason of ours.
 //
+// Where a freeze is on (freeze.h) the handler first waits for its end, on whatever thread it runs, registered or not.
+//
 // kReasonPreempt takes the goroutine off (preempt.h); the handler then returns only when it may go on. kReasonStack copies
 // the registers and the stack in use into a buffer that the asker lends:
 //

@@ -13,10 +13,12 @@
 #include <atomic>
 #include <cstdio>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include <heddle/core/check.h>
 #include <heddle/core/internal/blocking.h>
+#include <heddle/core/internal/freeze.h>
 #include <heddle/core/internal/sched.h>
 
 namespace heddle {
@@ -48,7 +50,7 @@ void wait_for_first_p(M* m) noexcept {
 void* spare_thread(void* arg) {
   auto* m = static_cast<M*>(arg);
   unmask_signals();
-  void* signal_stack = begin_thread(m, 's');
+  void* signal_stack = begin_thread(m, 's', __builtin_frame_address(0));
   wait_for_first_p(m);
   schedule_loop(m);
   at_gate.fetch_add(1, std::memory_order_acq_rel);
@@ -60,6 +62,7 @@ void* spare_thread(void* arg) {
 }
 
 bool make_one() {
+  const std::lock_guard<std::mutex> making(thread_making());
   auto m = std::make_unique<M>();
   if (enter_m(m.get()) < 0) return false;
   starting.fetch_add(1, std::memory_order_acq_rel);
@@ -83,6 +86,7 @@ void* maker_thread(void*) {
     }
     if (helpers_wanted.load(std::memory_order_acquire) != 0) {
       helpers_wanted.fetch_sub(1, std::memory_order_acq_rel);
+      const std::lock_guard<std::mutex> making(thread_making());
       start_helper();
       continue;
     }

@@ -213,6 +213,12 @@ void StackArena::for_each(void (*visit)(void*, G*), void* arg) noexcept {
   }
 }
 
+std::array<std::span<const std::byte>, kStackClasses> StackArena::places() const noexcept {
+  std::array<std::span<const std::byte>, kStackClasses> all;
+  for (std::size_t i = 0; i < all.size(); ++i) all[i] = {classes_[i].base, classes_[i].reserved};
+  return all;
+}
+
 // Called in signal handlers: nothing on its way may be instrumented (signals.h I3).
 G* StackArena::find(const void* address, bool* in_guard) noexcept {
   const auto* a = static_cast<const std::byte*>(address);

@@ -33,9 +33,11 @@
 // MADV_FREE (cheaper, but the process looks as large as before until the system is short of memory).
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include <heddle/core/clock.h>
 #include <heddle/core/internal/g.h>
@@ -85,6 +87,9 @@ class StackArena {
   [[nodiscard]] static std::byte* top_of(const G* g) noexcept {
     return g->stack_lo - kStackGuard + slot_bytes(g->stack_class);
   }
+
+  /// Where the slots of each class lie, all of the reservation.
+  [[nodiscard]] std::array<std::span<const std::byte>, kStackClasses> places() const noexcept;
 
   /// Ends the process with a report and status 2 if `g`, unguarded and off its stack, has run over it.
   static void check_canary(const G* g) noexcept {

@@ -23,9 +23,11 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include <heddle/core/clock.h>
 #include <heddle/core/internal/lazy_timer.h>
+#include <heddle/core/internal/sanitizer.h>
 #include <heddle/core/lock.h>
 #include <heddle/core/timer_node.h>
 
@@ -74,6 +76,10 @@ class Timers {
 
   [[nodiscard]] std::int64_t next() const noexcept {
     return next_.load(std::memory_order_acquire);  // acquire: pairs with publish_next(); see I3
+  }
+  /// The part of the array that holds no armed timer, but pointers to timers of the past. While nobody changes it.
+  [[nodiscard]] HEDDLE_UNINSTRUMENTED std::span<const std::byte> stale() const noexcept {
+    return {reinterpret_cast<const std::byte*>(heap_ + size_), (capacity_ - size_) * sizeof(Entry)};
   }
   [[nodiscard]] std::uint32_t size() const noexcept { return size_stat_.load(std::memory_order_relaxed); }
 
