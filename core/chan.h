@@ -275,8 +275,8 @@ class RecvChan : public detail::Receives<T, detail::ChanRef> {
 /// A new channel; `capacity` values fit in its buffer.
 ///
 /// Errors:   std::bad_alloc. This is the only allocation of a channel's life.
-/// Threads:  any. Lifetime: freed with its last handle; values still in the buffer are destroyed. Goroutines that run()
-///           abandoned while they waited here keep the memory.
+/// Threads:  any. Lifetime: freed with its last handle; values still in the buffer are destroyed. A handle on the stack of
+///           a goroutine that run() abandoned keeps it for ever.
 template <class T>
 [[nodiscard]] Chan<T> make_chan(std::size_t capacity = 0) {
   return Chan<T>(detail::chan_make(detail::ElemOpsOf<T>::kOps, capacity));
