@@ -62,10 +62,10 @@ class Once {
       ~Locked() { mutex.unlock(); }
     } const locked(mutex_);
     if (done_.load(std::memory_order_relaxed)) return;  // relaxed: the mutex orders it
-    struct Done {
+    struct MarksDone {
       std::atomic<bool>& flag;
       // release: publishes what the function did; pairs with the acquire in done(). Keeps I2.
-      ~Done() { flag.store(true, std::memory_order_release); }
+      ~MarksDone() { flag.store(true, std::memory_order_release); }
     } const set_done{done_};
     fn();
   }
