@@ -17,6 +17,7 @@
 #include <heddle/core/clock.h>
 #include <heddle/core/internal/sched.h>
 #include <heddle/core/internal/signals.h>
+#include <heddle/core/internal/snapshot.h>
 #include <heddle/core/internal/symbolize.h>
 #include <heddle/core/traceback.h>
 
@@ -66,6 +67,13 @@ struct Gathering {
 bool lives(GStatus s) noexcept { return s != GStatus::kIdle && s != GStatus::kDead; }
 bool runs(GStatus s) noexcept { return lives(s) && s != GStatus::kRunnable && s != GStatus::kWaiting; }
 
+void add_labels(Entry& e) {
+  const detail::LabelSet* labels = labels_of(*e.g);
+  if (labels == nullptr) return;
+  if (e.g->id.load(kRelaxed) == e.id) e.labels = text_of(*labels);
+  release_labels(labels);
+}
+
 Entry look_at(const G& g) {
   Entry e{};
   e.g = &g;
@@ -77,10 +85,7 @@ Entry look_at(const G& g) {
   e.file = g.site_file.load(kRelaxed);
   e.function = g.site_function.load(kRelaxed);
   e.line = g.site_line.load(kRelaxed);
-  if (const detail::LabelSet* labels = labels_of(g); labels != nullptr) {
-    e.labels = text_of(*labels);
-    release_labels(labels);
-  }
+  add_labels(e);
   return e;
 }
 
@@ -108,6 +113,30 @@ void add_parked_image(Gathering& all, Entry& e) {
   }
   e.has_image = true;
   all.bytes += e.image.bytes.size();
+}
+
+// As of one instant, if the world can be stopped for it.
+bool gather_still(Gathering& all) {
+  Snapshot snapshot;
+  if (!snapshot.take(all.options.stacks)) return false;
+  for (const StillG& still : snapshot.goroutines()) {
+    if (still.g == all.except) continue;
+    Entry e{};
+    e.g = still.g;
+    e.id = still.id;
+    e.status = still.status;
+    e.reason = still.reason;
+    e.name = still.name;
+    e.creator = still.creator;
+    e.file = still.file;
+    e.function = still.function;
+    e.line = still.line;
+    add_labels(e);
+    e.has_image = Snapshot::image_of(still, e.image);
+    all.bytes += e.image.bytes.size();
+    all.entries.push_back(std::move(e));
+  }
+  return true;
 }
 
 void gather(void* arg, G* g) {
@@ -294,7 +323,7 @@ std::string report_all(const DumpOptions& options, const G* self, const G* excep
   Gathering all{options, self, except, {}};
   std::unique_lock<std::mutex> lock(report_lock, std::defer_lock);
   if (options.stacks) lock.lock();
-  stack_arena().for_each(gather, &all);
+  if (!gather_still(all)) stack_arena().for_each(gather, &all);
   if (options.stacks) {
     gather_running(all);
     debug_info().refresh();

@@ -11,8 +11,8 @@
 //     only threads take it that run no goroutines.
 // I3. What a report reads of a running scheduler is the stack arena, which lives for ever, and atomics in it. Its threads
 //     may ready the goroutine they work for; so run() lets them end before it takes the pollers down (reports_close).
-// I4. Copying comes first, all of it; unwinding and names after that. So the goroutines' parts are as close to each other in
-//     time as copying allows (some microseconds each).
+// I4. Copying comes first, all of it; unwinding and names after that. It is done while the world stands (snapshot.h), so that the
+//     report is of one instant. What could not be copied then is looked at again afterwards, state and stack together.
 #pragma once
 
 #include <string>

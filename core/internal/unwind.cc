@@ -108,6 +108,18 @@ bool copy_parked(const G& g, StackImage& out) {
   return copy_used(g, sp, out) && load_saved_frame(out, sp, out.registers) && saved_sp(g) == sp;
 }
 
+bool parked_extent(const G& g, std::uintptr_t& sp, std::uintptr_t& lo) noexcept {
+  sp = saved_sp(g);
+  if (sp % 8 != 0 || sp < reinterpret_cast<std::uintptr_t>(g.stack_lo) ||
+      sp >= reinterpret_cast<std::uintptr_t>(g.stack_hi)) {
+    return false;
+  }
+  lo = StackImage::low_end(sp, g);
+  return true;
+}
+
+bool load_parked(StackImage& image, std::uintptr_t sp) noexcept { return load_saved_frame(image, sp, image.registers); }
+
 bool copy_from(const G& g, const Registers& registers, StackImage& out) {
   out.registers = registers;
   out.exact_pc = true;

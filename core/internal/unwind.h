@@ -94,6 +94,12 @@ void copy_stack(std::byte* to, const std::byte* from, std::size_t n) noexcept;
 /// Copies the stack of `g`, which was seen parked or runnable. False if its saved sp makes no sense: it runs by now.
 [[nodiscard]] bool copy_parked(const G& g, StackImage& out);
 
+/// Where `g`, which is parked or runnable, stands, and where its stack in use begins. False if that makes no sense: it runs.
+[[nodiscard]] bool parked_extent(const G& g, std::uintptr_t& sp, std::uintptr_t& lo) noexcept;
+
+/// The registers of a goroutine that was parked at `sp`, from the image of its stack.
+[[nodiscard]] bool load_parked(StackImage& image, std::uintptr_t sp) noexcept;
+
 /// Copies the part of `g`'s stack that is in use at `registers`, which must hold still.
 [[nodiscard]] bool copy_from(const G& g, const Registers& registers, StackImage& out);
 

@@ -46,16 +46,17 @@ void futex_wait(std::atomic<std::uint32_t>* word, std::uint32_t value, std::int6
   ::syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, ns == 0 ? nullptr : &limit, nullptr, 0);
 }
 
-// Takes `busy`, in a section that stays: a goroutine that has it is neither preempted nor abandoned.
-void take_turn() noexcept {
+// Takes `busy`, in a section that stays: a goroutine that has it is neither preempted nor abandoned. False: not until `limit`.
+bool take_turn(std::int64_t limit) noexcept {
   std::uint32_t taken = 1;
   for (;;) {
     detail::enter_section();
     std::uint32_t free = 0;
     // acquire: `stop` is ours; pairs with world_unlock().
-    if (busy.compare_exchange_strong(free, taken, std::memory_order_acquire, std::memory_order_relaxed)) return;
+    if (busy.compare_exchange_strong(free, taken, std::memory_order_acquire, std::memory_order_relaxed)) return true;
     if (free == 1) busy.compare_exchange_strong(free, 2, std::memory_order_relaxed);  // relaxed: only so that we are woken
     detail::leave_section();
+    if (nanotime() >= limit) return false;
     enter_syscall();  // whose turn it is may want our P
     futex_wait(&busy, 2, 1'000'000);
     exit_syscall();
@@ -115,13 +116,14 @@ bool look(std::uint32_t number, bool press) noexcept {
   return all;
 }
 
-// False: the scheduler stops, so some will never stand.
-bool wait_until_all_stand(std::uint32_t number) noexcept {
+// False: the scheduler stops, so some will never stand; or `limit` has come.
+bool wait_until_all_stand(std::uint32_t number, std::int64_t limit) noexcept {
   bool press = false;
   for (;;) {
     const std::uint32_t seen = arrivals.load(std::memory_order_acquire);  // acquire: before the look; pairs with announce()
     if (look(number, press)) return true;
-    if (sched.stopping.load(std::memory_order_acquire)) return false;  // acquire: as in find_runnable()
+    // acquire: as in find_runnable().
+    if (sched.stopping.load(std::memory_order_acquire) || nanotime() >= limit) return false;
     futex_wait(&arrivals, seen, press ? kBetweenLooks : kFirstLook);
     press = press || nanotime() - stop.asked >= kFirstLook;
   }
@@ -201,10 +203,18 @@ void world_unlock() noexcept {
 }
 
 bool stop_the_world() {
-  if (sched.ps == nullptr) return false;
   // One that stops it again and again must not keep all others from their turn.
   if (current_g() != nullptr) gosched();
-  take_turn();  // the section lasts until start_the_world(): the stopper keeps its P and is not preempted
+  if (stop_the_world_within(kNever)) return true;
+  if (current_g() != nullptr) gosched();  // the scheduler stops: a goroutine ends here, its M goes home
+  return false;
+}
+
+bool stop_the_world_within(std::int64_t ns) {
+  if (sched.ps == nullptr) return false;
+  const std::int64_t limit = nanos_after(nanotime(), Duration(ns));
+  if (!take_turn(limit)) return false;
+  // The section lasts until start_the_world(): the stopper keeps its P and is not preempted.
   M* m = current_m();
   P* own = held_p(m);
   stop.by = m;
@@ -215,13 +225,12 @@ bool stop_the_world() {
   if (own != nullptr) stop.since[own->index] = stop.asked;
   // seq_cst: then we look at the masks; pairs with find_runnable(), which takes a P from a mask and then reads this.
   const std::uint32_t number = sched.world.fetch_add(1, std::memory_order_seq_cst) + 1;
-  if (wait_until_all_stand(number)) {
+  if (wait_until_all_stand(number, limit)) {
     stop.all_stood = nanotime();
     return true;
   }
   stop.all_stood = nanotime();
   static_cast<void>(start_the_world());
-  if (m != nullptr) gosched();  // a goroutine ends here: its M goes home
   return false;
 }
 

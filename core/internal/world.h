@@ -38,6 +38,9 @@ inline bool stand_if_asked(M* m) noexcept {
 /// In the signal handler, outside every section and with sections raised by the caller: the same, with a P or without.
 HEDDLE_UNINSTRUMENTED void stand_in_handler(M* m) noexcept;
 
+/// stop_the_world(), for at most so many ns: then all goes on as before, and it returns false.
+[[nodiscard]] bool stop_the_world_within(std::int64_t ns);
+
 /// Without a P that could be used: waits until the world goes on, but some 100 us at most; returns at once if it does.
 void pause_for_world() noexcept;
 
