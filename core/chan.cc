@@ -56,6 +56,9 @@ void chan_unref(ChanCore* c) noexcept {
   // acq_rel: the last handle sees all that was done through the others; their releases pair with its acquire.
   if (c->refs.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
   if (c->at_end != nullptr) c->at_end(*c);
+  // Only goroutines that borrowed a handle can wait here still, and run() is about to abandon them, or has: their Sudogs point at
+  // us, and its end looks at us through them (forget_wait).
+  if (!c->senders.empty() || !c->receivers.empty()) return;
   for (std::size_t n = c->count_locked(); n > 0; --n) {
     c->ops->drop(c->slot(c->head));
     c->head = c->after(c->head);

@@ -40,7 +40,7 @@ Pin::~Pin() {
 
 int pinned_p() noexcept {
   if (must_current_g("pinned_p")->on_park != &pinned_parks) fatal("pinned_p: the goroutine is not pinned");
-  return held_p()->index;
+  return current_m()->p->index;  // ours as long as the section lasts, also if who stops the world looks at the lease
 }
 
 }  // namespace heddle

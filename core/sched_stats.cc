@@ -9,7 +9,7 @@ constexpr auto kRelaxed = std::memory_order_relaxed;  // relaxed, all: statistic
 
 ProcStats stats_of(const P& p) {
   ProcStats s;
-  s.retired = p.retired;
+  s.retired = p.retired.load(std::memory_order_relaxed);
   s.idle = sched.idle.holds(p.index) || sched.resting.holds(p.index);
   s.switches = p.schedtick.get();
   s.steals = p.steals.get();

@@ -176,12 +176,15 @@ void forget_wait(const WaitsFor& what) noexcept {
   switch (what.kind) {
     case WaitKind::kNothing:
     case WaitKind::kSync: return;  // Sema::forget_waiters()
-    case WaitKind::kChan: return forget(static_cast<ChanCore*>(const_cast<void*>(what.object)));
+    case WaitKind::kChan:
+      // One that has been served, and never came to run, keeps no channel alive.
+      if (*what.queued) forget(static_cast<ChanCore*>(const_cast<void*>(what.object)));
+      return;
     case WaitKind::kSelect: break;
   }
-  const auto* cases = static_cast<const SelectCase*>(what.object);
+  auto* cases = static_cast<SelectCase*>(const_cast<void*>(what.object));
   for (std::size_t i = 0; i < what.n; ++i) {
-    if (cases[i].chan != nullptr) forget(cases[i].chan);
+    if (cases[i].chan != nullptr && sudog_of(cases[i])->queued) forget(cases[i].chan);
   }
 }
 

@@ -107,7 +107,10 @@ void* helper_thread(void* arg) {
   auto* m = static_cast<M*>(arg);
   unmask_signals();
   void* signal_stack = begin_thread(m, 'b', __builtin_frame_address(0));
-  static_cast<void>(wait_for_token());  // it was made for a job, and reserved for it
+  // It was made for a job, and reserved for it: so it does not count as idle before that has come, however long it takes.
+  // acquire: as in find_runnable().
+  while (!wait_for_token() && !sched.stopping.load(std::memory_order_acquire)) {
+  }
   while (G* g = next_job()) {
     execute(m, g);
     if (m->p != nullptr) fatal("a helper thread has a P");

@@ -15,6 +15,7 @@
 #include <heddle/core/clock.h>
 #include <heddle/core/internal/sanitizer.h>
 #include <heddle/core/internal/sched.h>
+#include <heddle/core/internal/world.h>
 #include <heddle/core/internal/unwind.h>
 
 namespace heddle {
@@ -39,6 +40,7 @@ void pause(std::int64_t ns) noexcept {
 
 // Reads a small file of a thread's. Returns the bytes read, 0 if it is gone.
 std::size_t read_of(std::uint32_t tid, const char* what, char* text, std::size_t size) noexcept {
+  text[0] = '\0';
   char path[64];
   std::snprintf(path, sizeof path, "/proc/self/task/%u/%s", tid, what);
   const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
@@ -51,9 +53,11 @@ std::size_t read_of(std::uint32_t tid, const char* what, char* text, std::size_t
 
 // Threads that need not hold still: ours (I5), and the kernel's workers for a ring, which run no code of the process.
 bool of_no_consequence(std::uint32_t tid) noexcept {
+  // Not by its name: the threads that it makes begin with that.
+  if (tid == sched.maker_tid.load(std::memory_order_acquire)) return true;  // acquire: pairs with maker_thread()
   char name[32];
   read_of(tid, "comm", name, sizeof name);
-  for (const char* known : {"heddle-sysmon\n", "heddle-maker\n", "heddle-report\n"}) {
+  for (const char* known : {"heddle-sysmon\n", "heddle-report\n"}) {
     if (std::strcmp(name, known) == 0) return true;
   }
   return std::strncmp(name, "iou-", 4) == 0;
@@ -186,8 +190,16 @@ const char* freeze_at_rest() noexcept {
   thread_making().lock();
   const std::int64_t until = nanotime() + kRestTime;
   for (std::int64_t wait = 20'000;;) {
+    // Nobody else stops the world meanwhile, who could then not start it; and sysmon takes no Ps of threads that we keep.
+    while (!world_try_lock()) {
+      if (nanotime() > until) {
+        thread_making().unlock();
+        return "the world was stopped for another reason";
+      }
+      pause(20'000);
+    }
     const char* wrong = freeze();
-    if (wrong == nullptr && all_at_rest()) return nullptr;  // the lock is thaw()'s
+    if (wrong == nullptr && all_at_rest()) return nullptr;  // the locks are thaw()'s
     if (wrong == nullptr && nanotime() > until) wrong = "the scheduler did not come to rest";
     thaw();
     if (wrong != nullptr) return wrong;
@@ -212,6 +224,7 @@ void thaw() noexcept {
     // acquire: the thread knows its entry no more.
     while (__atomic_load_n(&threads[i].state, __ATOMIC_ACQUIRE) == kFrozen) pause(20'000);
   }
+  world_unlock();
   thread_making().unlock();
 }
 

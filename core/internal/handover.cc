@@ -124,7 +124,7 @@ void acquire_p(M* m, P* p) noexcept {
   m->p = p;
   m->settled = false;
   m->lease.store(p, std::memory_order_release);                   // release: for the holder's own later acquire under TSan
-  p->m.store(m, std::memory_order_relaxed);                       // relaxed: for reports
+  p->m.store(m, std::memory_order_release);                       // release: the M; pairs with look_at() in world.cc
   p->status.store(PStatus::kRunning, std::memory_order_relaxed);  // relaxed: for reports
 }
 

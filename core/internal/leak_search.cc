@@ -293,7 +293,7 @@ void LeakSearch::leave_out_runtime(Span self) noexcept {
   bytes(sema_waiters());
   bytes(std::as_bytes(frozen_threads()));
   for (int i = 0; i < sched.nms.load(kRelaxed); ++i) object(sched.all_ms[i].load(kRelaxed), sizeof(M));
-  for (int i = 0; i < sched.nprocs; ++i) bytes(sched.ps[i].timers.stale());
+  for (int i = 0; i < sched.nps.load(std::memory_order_acquire); ++i) bytes(sched.ps[i].timers.stale());
 }
 
 // The threads of Ms: what they have in use below their first frame is the runtime's own. Registers, where a goroutine is

@@ -38,7 +38,7 @@ struct alignas(128) P {
   // Constant while the scheduler runs, but for `retired`.
   int index = 0;
   M* home = nullptr;  // the worker that this P returns to whenever it is free: its connections are on that M's ring
-  bool retired = false;      // set_procs() made it one too many: it serves its poller, and runs no goroutines (world.h I4)
+  std::atomic<bool> retired{false};  // set_procs() made it one too many: it serves its poller, runs no goroutines (world.h I4)
   Poller* poller = nullptr;  // made by home, used by whoever holds the P, or sleeps as its host while it is idle
 
   // Owned by the holder.

@@ -46,7 +46,7 @@ HEDDLE_UNINSTRUMENTED void take_up(M* m, P* p) noexcept {
   m->p = p;
   m->settled = false;
   p->schedtick.add_from_handler();
-  __atomic_store_n(raw(p->m), m, __ATOMIC_RELAXED);
+  __atomic_store_n(raw(p->m), m, __ATOMIC_RELEASE);  // release: as in acquire_p()
   __atomic_store_n(raw(p->status), PStatus::kRunning, __ATOMIC_RELAXED);
   __atomic_store_n(raw(m->lease), p, __ATOMIC_RELEASE);
 }
@@ -126,6 +126,10 @@ void preempt_here(M* m, const ucontext_t* context) noexcept {
     __atomic_store_n(raw(m->stands_seen), true, __ATOMIC_RELEASE);  // release: preempted_at; pairs with who stopped the world
     stand_in_handler(m);
     __atomic_store_n(raw(m->stands_seen), false, __ATOMIC_RELAXED);  // relaxed: for reports
+    __atomic_store_n(raw(ts->sections), 0U, __ATOMIC_RELEASE);  // release: as leave_section()
+    return;
+  }
+  if (sched.keeps_p) {  // asked to stand, too late
     __atomic_store_n(raw(ts->sections), 0U, __ATOMIC_RELEASE);  // release: as leave_section()
     return;
   }

@@ -300,7 +300,7 @@ void RunState::stop() noexcept {
   // All that the main goroutine did is before every M's return from its loop; pairs with find_runnable(). seq_cst: then nps;
   // pairs with add_p(), which stores nps and then looks at this.
   sched.stopping.store(true, std::memory_order_seq_cst);
-  for (int i = 0; i < sched.nps.load(std::memory_order_acquire); ++i) sched.ps[i].poller->wake();
+  for (int i = 0; i < sched.nps.load(std::memory_order_seq_cst); ++i) sched.ps[i].poller->wake();
   for (int i = 0; i < sched.nms.load(std::memory_order_acquire); ++i) {
     M* m = sched.all_ms[i].load(std::memory_order_acquire);  // acquire: pairs with enter_m()
     if (m == nullptr) continue;
@@ -327,7 +327,7 @@ void* begin_thread(M* m, char kind, const void* base) {
   void* signal_stack = make_signal_stack();
   attach_thread(m, base);
   char name[16];
-  std::snprintf(name, sizeof name, "heddle-%c%d", kind, m->index);
+  std::snprintf(name, sizeof name, "heddle-%c%d", kind, m->home != nullptr ? m->home->index : m->index);
   pthread_setname_np(pthread_self(), name);
   return signal_stack;
 }
@@ -358,7 +358,7 @@ void attach_thread(M* m, const void* base) {
   m->slot = register_signalled_thread();
   m->tid.store(static_cast<std::uint32_t>(::syscall(SYS_gettid)), std::memory_order_release);  // release: sysmon looks now
   if (m->home == nullptr) return;
-  m->poller = poller_factory != nullptr ? poller_factory(m->index, poller_kind) : make_sleep_poller();
+  m->poller = poller_factory != nullptr ? poller_factory(m->home->index, poller_kind) : make_sleep_poller();
   m->home->poller = m->poller.get();
 }
 

@@ -184,7 +184,8 @@ G* steal_next(P* p, P* victim) noexcept {
 }
 
 G* steal_round(P* p, bool last) noexcept {
-  const auto n = static_cast<std::uint32_t>(sched.nprocs);
+  // acquire: with its Ps. A retired one's goroutine may compute on beside a full queue.
+  const auto n = static_cast<std::uint32_t>(sched.nps.load(std::memory_order_acquire));
   // A random start and a step coprime to n visit every P once.
   const auto start = static_cast<std::uint32_t>(next_random(p) % n);
   std::uint32_t step = static_cast<std::uint32_t>(next_random(p) % n) | 1U;
@@ -302,10 +303,9 @@ void serve_retired(M* m, P* p) {
   if (worth_polling(p)) poll(p);
   GQueue readied;
   while (G* g = pick(p)) readied.push_back(g);
-  if (!readied.empty()) {
-    sched.globq.push_all(readied);
-    wake_p();
-  }
+  if (!readied.empty()) sched.globq.push_all(readied);
+  // Also for what others relied on this M to find while it was spinning: it looks for nothing any more.
+  if (work_anywhere()) wake_p();
   for (int c = 0; c < kStackClasses; ++c) {
     if (!p->free_gs[c].empty()) stack_arena().give(static_cast<StackSize>(c), p->free_gs[c]);
   }
@@ -411,7 +411,7 @@ G* find_runnable(M* m) {
     }
     if (stand_if_asked(m)) [[unlikely]] continue;
     P* p = m->p;
-    if (p->retired) [[unlikely]] {
+    if (p->retired.load(std::memory_order_relaxed)) [[unlikely]] {
       serve_retired(m, p);
       if (!stop_m(m)) return nullptr;
       continue;
@@ -432,7 +432,7 @@ G* find_runnable(M* m) {
       if (G* g = pick_any(p); g != nullptr) return g;
     }
     if (G* g = take_hog(p, true); g != nullptr) return g;
-    if (sched.nprocs > 1) {
+    if (sched.nps.load(std::memory_order_relaxed) > 1) {  // relaxed: a guard
       if (G* g = steal(m, p); g != nullptr) return g;
     }
     if (!stop_m(m)) return nullptr;

@@ -33,9 +33,9 @@ namespace heddle {
 /// A number that everybody reads and that changes hardly ever (world.h I4).
 class RareInt {
  public:
-  // relaxed, both: who acts on it looks again at what it stands for (the masks, a P's own `retired`). For handlers, too.
-  HEDDLE_UNINSTRUMENTED operator int() const noexcept { return __atomic_load_n(&v_, __ATOMIC_RELAXED); }
-  HEDDLE_UNINSTRUMENTED void set(int v) noexcept { __atomic_store_n(&v_, v, __ATOMIC_RELAXED); }
+  // acquire: the Ps that it counts; pairs with the release in set(). For handlers, too.
+  HEDDLE_UNINSTRUMENTED operator int() const noexcept { return __atomic_load_n(&v_, __ATOMIC_ACQUIRE); }
+  HEDDLE_UNINSTRUMENTED void set(int v) noexcept { __atomic_store_n(&v_, v, __ATOMIC_RELEASE); }
 
  private:
   int v_ = 0;
@@ -69,6 +69,7 @@ struct Sched {
   Hogs hogs;
   std::atomic<M*> all_ms[kMaxMs] = {};  // workers first, then spares and helpers in the order they were made
   std::atomic<int> nms{0};
+  std::atomic<std::uint32_t> maker_tid{0};  // the thread that makes spares
   std::atomic<std::uint64_t> started_elsewhere{0}, ended_elsewhere{0};  // goroutines, by Ms without a P
   std::atomic<int> blocking{0};  // goroutines in blocking(), queued or running
   std::atomic<std::uint64_t> stops{0}, stopping_ns{0};  // of the world

@@ -57,7 +57,7 @@ void add_detail(std::string& text) {
     std::uint32_t free = 0;
     for (const GQueue& q : p.free_gs) free += q.size();
     add(text, "  P%d: status=%d schedtick=%llu syscalltick=0 m=%s runqsize=%u gfreecnt=%u timerslen=%u\n", i,
-        p.retired ? 4 : sched.idle.holds(i) ? 0 : 1, static_cast<unsigned long long>(p.schedtick.get()), id_of(p.m.load(kRelaxed)).c_str(),
+        p.retired.load(std::memory_order_relaxed) ? 4 : sched.idle.holds(i) ? 0 : 1, static_cast<unsigned long long>(p.schedtick.get()), id_of(p.m.load(kRelaxed)).c_str(),
         p.runq.size(), free, p.timers.size());
   }
   for (int i = 0; i < sched.nms.load(std::memory_order_acquire); ++i) {
@@ -94,7 +94,7 @@ void print_schedtrace(bool detail) noexcept {
     text += " gcwaiting=false nmidlelocked=0 stopwait=0 sysmonwait=false\n";
     add_detail(text);
   } else {
-    for (int i = 0; i < sched.nprocs; ++i) add(text, i == 0 ? " [%u" : " %u", sched.ps[i].runq.size());
+    for (int i = 0; i < sched.nps.load(std::memory_order_acquire); ++i) add(text, i == 0 ? " [%u" : " %u", sched.ps[i].runq.size());
     text += "]\n";
   }
   [[maybe_unused]] const auto written = ::write(STDERR_FILENO, text.data(), text.size());

@@ -16,6 +16,7 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -27,6 +28,7 @@
 #include <heddle/core/check.h>
 #include <heddle/core/internal/freeze.h>
 #include <heddle/core/internal/sched.h>
+#include <heddle/core/internal/world.h>
 #include <heddle/core/run.h>
 #include <heddle/core/stop_the_world.h>
 
@@ -34,6 +36,7 @@ namespace heddle {
 namespace {
 
 constexpr std::int64_t kCheckEvery = 1'000'000'000;  // ns; Go looks at its limits as often
+constexpr std::int64_t kPatience = 10'000'000;       // ns for the world to stop
 
 struct Request {
   int n;
@@ -85,8 +88,7 @@ bool add_p() noexcept {
   make_p(i);
   P* p = &sched.ps[i];
   M* m = &sched.ms[i];
-  p->retired = true;
-  sched.resting.put(i);
+  p->retired.store(true, std::memory_order_relaxed);  // relaxed: published by nps
   LateHome home{m, homes_counted.load(std::memory_order_relaxed) + 1};  // relaxed: ours
   int err = 0;
   {
@@ -95,7 +97,6 @@ bool add_p() noexcept {
   }
   if (err != 0) {
     std::fprintf(stderr, "heddle: set_procs: no thread for P %d: %s\n", i, std::strerror(err));
-    static_cast<void>(sched.resting.try_take(i));
     leave_m(m);
     p->~P();
     m->~M();
@@ -105,6 +106,7 @@ bool add_p() noexcept {
   // seq_cst, both: keeps I2. The first also publishes the P to all that read nps.
   sched.nps.store(i + 1, std::memory_order_seq_cst);
   if (sched.stopping.load(std::memory_order_seq_cst)) p->poller->wake();
+  sched.resting.put(i);
   advance(homes_counted);
   return true;
 }
@@ -116,10 +118,18 @@ void change_procs(int n) noexcept {
     if (!add_p()) return;
   }
   if (n == sched.nprocs) return;
-  const WorldStopped stopped;
-  if (!stopped) return;
-  for (int i = 0; i < sched.nps.load(std::memory_order_relaxed); ++i) sched.ps[i].retired = i >= n;  // relaxed: as above
+  // In short attempts: one goroutine that does not let go must not make all others wait with us.
+  while (!stop_the_world_within(kPatience)) {
+    if (sched.stopping.load(std::memory_order_acquire)) return;  // acquire: as above
+    constexpr timespec kPause{0, 5'000'000};
+    ::nanosleep(&kPause, nullptr);
+  }
+  // relaxed, both: as above; and read by holders of the P, after the stop.
+  for (int i = 0; i < sched.nps.load(std::memory_order_relaxed); ++i) {
+    sched.ps[i].retired.store(i >= n, std::memory_order_relaxed);
+  }
   sched.nprocs.set(n);
+  static_cast<void>(start_the_world());
 }
 
 // What run() would choose now: by the mask of the thread that called it, which is what taskset(1) changes.
@@ -180,7 +190,9 @@ void check_procs(std::int64_t now) noexcept {
 
 int set_procs(int n) {
   if (n < 0) fatal("set_procs(%d): a number of Ps is positive, or 0 for the default", n);
+  // acquire: with the maker; pairs with run_main().
   if (!sched.running.load(std::memory_order_acquire)) fatal("set_procs outside heddle::run()");
+  if (world_stopped_here()) fatal("set_procs by a goroutine that has stopped the world");
   Request request{.n = n};
   Request* head = requests.load(std::memory_order_relaxed);  // relaxed: the CAS decides
   do {

@@ -105,7 +105,11 @@ void Snapshot::copy(StillG& still) noexcept {
   std::uintptr_t lo = 0;
   still.parked = still.status == GStatus::kWaiting || still.status == GStatus::kRunnable;
   if (still.parked) {
-    if (parked_extent(*still.g, still.sp, lo)) copy_range(still, lo);
+    if (!parked_extent(*still.g, still.sp, lo)) return;
+    copy_range(still, lo);
+    // One without a P may have begun to run: in a blocking call. acquire: after the copy.
+    std::atomic_thread_fence(std::memory_order_acquire);
+    if (still.g->status.load(kRelaxed) != still.status || still.g->id.load(kRelaxed) != still.id) still.size = 0;
     return;
   }
   const ucontext_t* context = context_of(*still.g, still.status);

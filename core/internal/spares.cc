@@ -78,6 +78,8 @@ bool make_one() {
 
 void* maker_thread(void*) {
   pthread_setname_np(pthread_self(), "heddle-maker");
+  // release: for who must let it alone; pairs with of_no_consequence().
+  sched.maker_tid.store(static_cast<std::uint32_t>(::syscall(SYS_gettid)), std::memory_order_release);
   for (;;) {
     const std::uint32_t n = wanted.load(std::memory_order_acquire);
     if ((n & kStop) != 0) {

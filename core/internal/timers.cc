@@ -385,8 +385,8 @@ bool lazy_timer_stop(LazyTimer& timer) noexcept {
 void lazy_timer_settle(LazyTimer& timer) noexcept {
   static_cast<void>(timer.due.load(std::memory_order_acquire));  // acquire: with p, from the heap that let go of it
   P* p = timer.p.load(std::memory_order_relaxed);  // relaxed: published by `due`
-  // A P of a run() that has ended is gone, and fires nothing.
-  const bool lives = p != nullptr && !std::less<>()(p, sched.ps) && std::less<>()(p, sched.ps + sched.nprocs);
+  // A P of a run() that has ended is gone, and fires nothing. acquire: with its Ps, retired ones, too.
+  const bool lives = p != nullptr && !std::less<>()(p, sched.ps) && std::less<>()(p, sched.ps + sched.nps.load(std::memory_order_acquire));
   if (lives) p->timers.wait_for_fire();
 }
 

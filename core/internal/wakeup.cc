@@ -26,7 +26,8 @@ namespace heddle {
 // A2 of idle.h.
 bool work_anywhere() noexcept {
   if (sched.globq.size() != 0 || sched.hogs.size() != 0) return true;
-  for (int i = 0; i < sched.nprocs; ++i) {
+  const int nps = sched.nps.load(std::memory_order_acquire);  // acquire: with its Ps; a retired one may still have some to steal
+  for (int i = 0; i < nps; ++i) {
     if (sched.ps[i].runq.size() != 0) return true;
   }
   return false;
@@ -82,14 +83,16 @@ bool stop_m(M* m) {
   const bool spun = m->spinning;
   m->spinning = false;  // before put: from there on a waker may set it for us (start_m)
   m->spinning_seen.store(false, std::memory_order_relaxed);  // relaxed: for reports
-  (p->retired ? sched.resting : sched.idle).put(p->index);
+  const bool retired = p->retired.load(std::memory_order_relaxed);  // before put: from there on it may change
+  (retired ? sched.resting : sched.idle).put(p->index);
   if (spun) sched.spinning.fetch_sub(1, std::memory_order_seq_cst);  // seq_cst: after put, before the second look (I1)
   std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with the fences in wake_p() and wait_for_p()
   // seq_cst: the second look, like the others: home may have come to wait for this P (handover.h I3).
   const bool wanted_home = p->home_waits.load(std::memory_order_seq_cst) && p->home != m;
   // If the P is gone a submitter took it for us, and it is on its way in nextp (I4).
   // A retired P is for its poller alone.
-  const bool work = !p->retired && (sched.nprocs > 1 ? work_anywhere() : sched.globq.size() != 0 || sched.hogs.size() != 0);
+  const bool work = !retired && (sched.nps.load(std::memory_order_relaxed) > 1 ? work_anywhere()
+                                                                            : sched.globq.size() != 0 || sched.hogs.size() != 0);
   if ((wanted_home || work) && take_idle(p)) {
     acquire_p(m, p);
     if (sched.nprocs > 1 && !wanted_home) become_spinning(m);

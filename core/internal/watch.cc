@@ -73,7 +73,7 @@ std::int64_t cpu_time(std::uint32_t tid) noexcept {
 
 // Something short that only this P's M would see to.
 bool something_short_waits(P* p, std::int64_t now) noexcept {
-  if (p->retired || p->runq.size() != 0 || p->runq.has_next() || sched.globq.size() != 0) return true;
+  if (p->retired.load(std::memory_order_relaxed) || p->runq.size() != 0 || p->runq.has_next() || sched.globq.size() != 0) return true;
   const std::int64_t timer = p->timers.next();
   if (timer != kNever && timer + kTimerLate <= now) return true;
   return p->poller->in_use() && p->poller->has_ready();

@@ -66,10 +66,11 @@ bool take_turn(std::int64_t limit) noexcept {
 
 // The holder of `p` is in a system call: keeps it from using P until start_the_world().
 bool take_in_hand(P* p, M* m) noexcept {
-  if (!membarrier_works()) return false;
+  // seq_cst, both: Dekker's pattern with the M's sections, as in retake() (watch.cc I1): we take the lease, then read the count;
+  // the M raises the count, then reads the lease.
   m->retaking.store(true, std::memory_order_seq_cst);
   P* held = p;
-  // As in retake(): Dekker's pattern with the M's sections (watch.cc I1).
+  // acquire: a first look; pairs with leave_section().
   bool taken = m->ts->sections.load(std::memory_order_acquire) == 0 &&
                m->lease.compare_exchange_strong(held, nullptr, std::memory_order_seq_cst);
   if (taken) {
@@ -86,13 +87,18 @@ bool take_in_hand(P* p, M* m) noexcept {
 How look_at(int i, std::uint32_t number, bool press) noexcept {
   P* p = &sched.ps[i];
   if (sched.idle.try_take(i) || sched.resting.try_take(i)) return How::kIdle;
-  // acquire: all that its holder did; pairs with the release in stand().
+  // acquire: all that its holder did; pairs with the release in announce().
   if (p->stood.load(std::memory_order_acquire) == number) return How::kStands;
-  M* m = p->m.load(std::memory_order_acquire);  // acquire: the M's fields; Ms live until the end of run()
-  if (m == nullptr || m->tid.load(std::memory_order_acquire) == 0) return How::kNotYet;  // keeps I1
+  M* m = p->m.load(std::memory_order_acquire);  // acquire: the M; pairs with acquire_p(), take_up(). Ms live until run()'s end
+  // acquire: its thread's state; pairs with attach_thread(). Keeps I1.
+  if (m == nullptr || m->tid.load(std::memory_order_acquire) == 0) return How::kNotYet;
   m->ts->want_yield.store(1, std::memory_order_relaxed);  // relaxed: a wish
+  // acquire: as in held_p(). A P on its way from M to M has another holder soon.
   if (!press || m->lease.load(std::memory_order_acquire) != p) return How::kNotYet;
-  if (m->in_syscall.load(std::memory_order_acquire) != 0 || thread_sleeps(m->tid.load(std::memory_order_relaxed))) {
+  // acquire: pairs with enter_syscall(). relaxed: read above. Without membarrier(2) a call is cut short rather than waited for.
+  const bool away = m->in_syscall.load(std::memory_order_acquire) != 0 ||
+                    thread_sleeps(m->tid.load(std::memory_order_relaxed));
+  if (away && membarrier_works()) {
     if (!take_in_hand(p, m)) return How::kNotYet;
     stop.holder[i] = m;
     return How::kInHand;
@@ -131,12 +137,12 @@ bool wait_until_all_stand(std::uint32_t number, std::int64_t limit) noexcept {
 
 // A P that was idle becomes so again, as in stop_m().
 void put_back(P* p) noexcept {
-  (p->retired ? sched.resting : sched.idle).put(p->index);
+  (p->retired.load(std::memory_order_relaxed) ? sched.resting : sched.idle).put(p->index);
   std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with wait_for_p(): the mask, then home_waits
   if (p->home_waits.load(std::memory_order_seq_cst) && take_idle(p)) start_m(p, false);
 }
 
-void let_go(int i, std::int64_t now) noexcept {
+void let_go(int i, std::int64_t now, bool stood) noexcept {
   P* p = &sched.ps[i];
   if (stop.how[i] == How::kInHand) {
     M* m = stop.holder[i];
@@ -145,7 +151,7 @@ void let_go(int i, std::int64_t now) noexcept {
   } else if (stop.how[i] == How::kIdle) {
     put_back(p);
   }
-  if (stop.how[i] == How::kNotYet) return;
+  if (!stood) return;
   const auto ns = static_cast<std::uint64_t>(now - stop.since[i]);
   // relaxed, these: statistics, with one writer at a time.
   p->pauses.fetch_add(1, std::memory_order_relaxed);
@@ -178,10 +184,17 @@ void stand_in_handler(M* m) noexcept {
   for (;;) {
     const std::uint32_t number = __atomic_load_n(raw(sched.world), __ATOMIC_ACQUIRE);  // acquire: as in stand()
     if ((number & 1) == 0) return;
-    // Null: it has none, or the stopper has the lease in hand.
-    if (P* p = __atomic_load_n(raw(m->lease), __ATOMIC_ACQUIRE); p != nullptr) announce(p, number);
-    ::syscall(SYS_futex, raw(sched.world), FUTEX_WAIT_PRIVATE, number, nullptr, nullptr, 0);
+    // Null: it has none; or the stopper has the lease in hand, and gives it back when it sees our section: so look again.
+    P* p = __atomic_load_n(raw(m->lease), __ATOMIC_ACQUIRE);  // acquire: pairs with take_in_hand()
+    if (p != nullptr) announce(p, number);
+    constexpr timespec kLook{0, 2 * kBetweenLooks};
+    ::syscall(SYS_futex, raw(sched.world), FUTEX_WAIT_PRIVATE, number, p != nullptr ? nullptr : &kLook, nullptr, 0);
   }
+}
+
+bool world_stopped_here() noexcept {
+  const M* m = current_m();
+  return m != nullptr && stop.by == m;
 }
 
 void pause_for_world() noexcept {
@@ -223,13 +236,13 @@ bool stop_the_world_within(std::int64_t ns) {
   if (own != nullptr) stop.how[own->index] = How::kOwn;
   stop.asked = nanotime();
   if (own != nullptr) stop.since[own->index] = stop.asked;
-  // seq_cst: then we look at the masks; pairs with find_runnable(), which takes a P from a mask and then reads this.
-  const std::uint32_t number = sched.world.fetch_add(1, std::memory_order_seq_cst) + 1;
+  // release: `stop`, for who stands; acquire: the last stop's end. Who reads it too late comes by again (I1).
+  const std::uint32_t number = sched.world.fetch_add(1, std::memory_order_acq_rel) + 1;
   if (wait_until_all_stand(number, limit)) {
     stop.all_stood = nanotime();
     return true;
   }
-  stop.all_stood = nanotime();
+  stop.all_stood = 0;
   static_cast<void>(start_the_world());
   return false;
 }
@@ -237,13 +250,14 @@ bool stop_the_world_within(std::int64_t ns) {
 WorldPause start_the_world() noexcept {
   HEDDLE_CHECK((sched.world.load(std::memory_order_relaxed) & 1) != 0);  // relaxed: ours
   const std::int64_t now = nanotime();
-  const WorldPause pause{Duration(stop.all_stood - stop.asked), Duration(now - stop.asked)};
+  const bool stood = stop.all_stood != 0;  // else the stopper gave up
+  const WorldPause pause{Duration(stood ? stop.all_stood - stop.asked : 0), Duration(now - stop.asked)};
   stop.by = nullptr;
   sched.world.fetch_add(1, std::memory_order_release);  // release: what the stopper changed; pairs with stand()
-  for (int i = 0; i < stop.n; ++i) let_go(i, now);
+  for (int i = 0; i < stop.n; ++i) let_go(i, now, stood);
   ::syscall(SYS_futex, &sched.world, FUTEX_WAKE_PRIVATE, INT32_MAX, nullptr, nullptr, 0);
   // relaxed, these: statistics, with one writer at a time.
-  sched.stops.fetch_add(1, std::memory_order_relaxed);
+  sched.stops.fetch_add(stood ? 1 : 0, std::memory_order_relaxed);
   sched.stopping_ns.fetch_add(static_cast<std::uint64_t>(pause.stopping.count()), std::memory_order_relaxed);
   if (work_anywhere()) wake_p();  // for goroutines that were queued while no P could be woken
   world_unlock();

@@ -41,6 +41,9 @@ HEDDLE_UNINSTRUMENTED void stand_in_handler(M* m) noexcept;
 /// stop_the_world(), for at most so many ns: then all goes on as before, and it returns false.
 [[nodiscard]] bool stop_the_world_within(std::int64_t ns);
 
+/// True if the calling goroutine has stopped the world.
+[[nodiscard]] bool world_stopped_here() noexcept;
+
 /// Without a P that could be used: waits until the world goes on, but some 100 us at most; returns at once if it does.
 void pause_for_world() noexcept;
 

@@ -72,14 +72,14 @@ class TimeLimit {
 /// Goroutines stopped by signal since run() began. On a goroutine.
 inline std::uint64_t preempts() noexcept {
   std::uint64_t sum = 0;
-  for (int i = 0; i < sched.nprocs; ++i) sum += sched.ps[i].preempts.load(std::memory_order_relaxed);
+  for (int i = 0; i < sched.nps.load(); ++i) sum += sched.ps[i].preempts.load(std::memory_order_relaxed);
   return sum;
 }
 
 /// Ps taken from blocked threads since run() began. On a goroutine.
 inline std::uint64_t retakes() noexcept {
   std::uint64_t sum = 0;
-  for (int i = 0; i < sched.nprocs; ++i) sum += sched.ps[i].retakes.load(std::memory_order_relaxed);
+  for (int i = 0; i < sched.nps.load(); ++i) sum += sched.ps[i].retakes.load(std::memory_order_relaxed);
   return sum;
 }
 
