@@ -169,7 +169,7 @@ TEST(Task, any_number_may_wait_for_one) {
     WaitGroup wg;
     int through = 0;
     for (int i = 0; i < 10; ++i) {
-      wg.go([&] {
+      wg.go([&, i] {
         if (i % 2 == 0) {
           task.wait();
         } else {
