@@ -36,6 +36,7 @@
 #include <heddle/core/internal/sched.h>
 #include <heddle/core/internal/signals.h>
 #include <heddle/core/internal/waits_for.h>
+#include <heddle/core/internal/world.h>
 #include <heddle/core/sema.h>
 
 namespace heddle {
@@ -430,6 +431,7 @@ void run_main(void (*entry)(void*), void* arg, const RunOptions& options, const 
     main->entry(main->arg);
     wait_for_panics();
   });
+  world_begins(true);
   reports_open();
   foreign_open();
   spares_start();
@@ -440,6 +442,7 @@ void run_main(void (*entry)(void*), void* arg, const RunOptions& options, const 
   spares_quiesce();  // these two while sysmon still ends goroutines that compute on
   helpers_stop();
   all_idle.arrive_and_wait(all_workers);  // likewise
+  world_begins(false);
   sysmon_stop();  // before any poller goes: it wakes Ms through them
   spares_end();
   unwatched.arrive_and_wait(all_workers);

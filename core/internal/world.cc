@@ -38,6 +38,8 @@ constinit Stop stop{};
 
 // 0 free, 1 taken, 2 taken and somebody may wait. Not a RawMutex: who waits here must be able to stand.
 constinit std::atomic<std::uint32_t> busy{0};
+// There are Ps, with pollers. Guarded by `busy`.
+constinit bool exists = false;
 // Counts who came to stand: what the stopper waits on.
 constinit std::atomic<std::uint32_t> arrivals{0};
 
@@ -215,6 +217,15 @@ void world_unlock() noexcept {
   }
 }
 
+void world_begins(bool begins) noexcept {
+  while (!world_try_lock()) {  // a stopper, who finds that the scheduler stops, and gives up
+    constexpr timespec kPause{0, kBetweenLooks};
+    ::nanosleep(&kPause, nullptr);
+  }
+  exists = begins;
+  world_unlock();
+}
+
 bool stop_the_world() {
   // One that stops it again and again must not keep all others from their turn.
   if (current_g() != nullptr) gosched();
@@ -224,9 +235,14 @@ bool stop_the_world() {
 }
 
 bool stop_the_world_within(std::int64_t ns) {
-  if (sched.ps == nullptr) return false;
   const std::int64_t limit = nanos_after(nanotime(), Duration(ns));
   if (!take_turn(limit)) return false;
+  // acquire: as in find_runnable().
+  if (!exists || sched.stopping.load(std::memory_order_acquire)) {
+    world_unlock();
+    detail::leave_section();
+    return false;
+  }
   // The section lasts until start_the_world(): the stopper keeps its P and is not preempted.
   M* m = current_m();
   P* own = held_p(m);

@@ -47,6 +47,9 @@ HEDDLE_UNINSTRUMENTED void stand_in_handler(M* m) noexcept;
 /// Without a P that could be used: waits until the world goes on, but some 100 us at most; returns at once if it does.
 void pause_for_world() noexcept;
 
+/// From run(): there are Ps now, whose homes are up; or they are about to go, and no goroutine runs any more.
+void world_begins(bool begins) noexcept;
+
 /// The right to take leases: sysmon's, for one look; false if the world is being stopped.
 [[nodiscard]] bool world_try_lock() noexcept;
 void world_unlock() noexcept;
