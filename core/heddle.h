@@ -12,6 +12,7 @@
 #include <heddle/core/foreign.h>
 #include <heddle/core/go.h>
 #include <heddle/core/goroutine_local.h>
+#include <heddle/core/group.h>
 #include <heddle/core/labels.h>
 #include <heddle/core/leaks.h>
 #include <heddle/core/mutex.h>
