@@ -4,13 +4,18 @@
 //                    heddle::on_send(out, 7, [] { … }),                     // in any mix
 //                    heddle::on_timeout(50ms, [] { … }));                   // at most one; or otherwise([] { … })
 //
+//     heddle::SelectList list;                                               // as many as come up when the program runs
+//     for (auto& ch : channels) list.add(heddle::on_recv(ch, [](int v, bool ok) { … }));
+//     heddle::select(list);
+//
 // Exactly one case is chosen, its operation done, its function called; the other operations are as if never tried.
 //
 // I1. If several cases are ready, each is as likely as the others (a random order is drawn for every call). A nil channel
 //     is never ready. The same channel may stand in several cases.
 // I2. With otherwise(), select never parks: "nothing was ready" is true of all the cases at one moment.
 // I3. The functions run on the caller's stack with no lock held and nothing queued: they may park, throw, select again.
-// I4. Waiting allocates nothing. The cases are values on the caller's stack, with room for what the mechanism needs.
+// I4. Waiting allocates nothing. The cases are values on the caller's stack, or a list's, with room for what the mechanism
+//     needs.
 //
 // A context's end is a receive from its done channel, so on_done needs nothing new here.
 #pragma once
@@ -19,9 +24,11 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include <heddle/core/chan.h>
 #include <heddle/core/clock.h>
@@ -193,5 +200,98 @@ std::size_t select(Cases&&... cases) {
   ((position++ == chosen.position ? cases.call(chosen.ok) : void()), ...);
   return chosen.position;
 }
+
+namespace detail {
+
+/// A case of a SelectList.
+struct ListedCase {
+  explicit ListedCase(CaseKind k) noexcept : kind(k) {}
+  ListedCase(const ListedCase&) = delete;
+  ListedCase& operator=(const ListedCase&) = delete;
+  virtual ~ListedCase() = default;
+  virtual void prepare(SelectCase& c) noexcept = 0;
+  [[nodiscard]] virtual Duration after() const noexcept = 0;
+  virtual void call(bool ok) = 0;
+
+  const CaseKind kind;
+  bool disabled = false;
+};
+
+template <class Case>
+struct ListedCaseOf final : ListedCase {
+  explicit ListedCaseOf(Case&& c) : ListedCase(Case::kKind), held(std::move(c)) {}
+  void prepare(SelectCase& c) noexcept override {
+    if constexpr (Case::kKind == CaseKind::kChannel) held.prepare(c);
+  }
+  [[nodiscard]] Duration after() const noexcept override {
+    if constexpr (Case::kKind == CaseKind::kTimeout) return held.after;
+    return {};
+  }
+  void call(bool ok) override { held.call(ok); }
+
+  Case held;
+};
+
+}  // namespace detail
+
+/// Cases for a select() whose number is known only when the program runs: Go's reflect.Select.
+///
+/// It may be selected on again and again: receives and time-outs stand as they are (a time-out counts anew each time); a send
+/// whose value has gone sends what moving left of it, unless set() puts another in its place. Adding allocates; selecting
+/// does not, once it has been done with as many cases.
+///
+/// Threads:  one goroutine at a time. A case's function may change the list that it is in, also its own case, which then
+///           stays till it returns; it may select on the list, unless it takes its value by reference.
+/// Lifetime: of the list, and of every channel handle that a case was made from: longer than each select, and than the
+///           run() in which one waits.
+/// Source:   pkg.go.dev/reflect#Select.
+class SelectList {
+ public:
+  /// Go's limit is the same.
+  static constexpr std::size_t kMaxCases = 65535;
+
+  SelectList() noexcept = default;
+  SelectList(const SelectList&) = delete;
+  SelectList& operator=(const SelectList&) = delete;
+
+  /// Appends a case: on_recv, on_send, on_done; on_timeout or otherwise, of which there may be one in all.
+  ///
+  /// Returns: its index.
+  /// Errors:  dies with a message at a second on_timeout or otherwise, and at more than kMaxCases. std::bad_alloc.
+  template <class Case>
+  std::size_t add(Case c) {
+    return add_case(std::make_unique<detail::ListedCaseOf<Case>>(std::move(c)));
+  }
+
+  /// Puts a case in the place of case `i`, and enables it. Errors: as add(); dies with a message if there is no such case.
+  template <class Case>
+  void set(std::size_t i, Case c) {
+    set_case(i, std::make_unique<detail::ListedCaseOf<Case>>(std::move(c)));
+  }
+
+  /// Case `i` is not ready any more, as with a nil channel; the others keep their indexes. Errors: dies with a message if
+  /// there is no such case.
+  void disable(std::size_t i) noexcept;
+
+  /// How many cases were added.
+  [[nodiscard]] std::size_t size() const noexcept { return cases_.size(); }
+
+ private:
+  friend std::size_t select(SelectList& list);
+
+  std::size_t add_case(std::unique_ptr<detail::ListedCase> c);
+  void set_case(std::size_t i, std::unique_ptr<detail::ListedCase> c);
+  void check_idle(const detail::ListedCase& added, std::size_t but) const noexcept;
+
+  std::vector<std::shared_ptr<detail::ListedCase>> cases_;
+  // Room for one select; free again before the chosen function is called.
+  std::vector<detail::SelectCase> prepared_;
+  std::vector<std::uint16_t> order_;
+};
+
+/// select() over the list's cases. Parks forever if there is none that can be ready.
+///
+/// Returns: the index of the chosen case. Errors, threads: as select() above; std::bad_alloc if the list has grown.
+std::size_t select(SelectList& list);
 
 }  // namespace heddle
