@@ -1,4 +1,4 @@
-// Group: goroutines that work on parts of one task. The first error among them is the task's, and tells the others to stop.
+// Group: goroutines that work on parts of one task. The first error among them is the task's, and stops the others.
 // golang.org/x/sync/errgroup.
 //
 //     heddle::Group group(ctx);
@@ -7,12 +7,12 @@
 //     }
 //     if (auto ok = group.wait(); !ok) return ok;
 //
-// I1. There is one first failure: whoever sets `failed_` stores its error, and cancels the context with it. What it stored
-//     is read by wait() alone, after the counter that every member leaves last.
+// I1. There is one first failure: whoever sets `failed_` stores its error, and cancels the context with it. What it
+//     stored is read by wait() alone, after the counter that every member leaves last.
 // I2. A member holds its unit of the limit until its function is destroyed, and leaves the counter after that: so what
 //     the function owned is gone when wait() returns, and never more functions exist than the limit says.
-// I3. An exception that leaves a member ends the group as an error does, and wait() throws it. Nobody waits? Then whoever of
-//     handle and members leaves last makes it a panic: errors do not get lost.
+// I3. An exception that leaves a member ends the group as an error does, and wait() throws it. If nobody waits, whoever
+//     of handle and members leaves last makes it a panic: errors do not get lost.
 // I4. Handle and members share the state, so the handle may go first.
 //
 // An error that is not the first is dropped, as in Go: it is as a rule what the cancelled context made of the others.
@@ -116,8 +116,8 @@ concept GroupFunction = std::is_invocable_r_v<Result<void>, F&> || std::is_void_
 
 /// Goroutines for the parts of one task, with one context and one result.
 ///
-/// A member's function returns nothing, or Result<void>. The first that returns an error, or lets an exception out, cancels
-/// context(), with the error as its cause (kCanceled "Group" for an exception). One that calls goexit() has not failed.
+/// A member's function returns nothing, or Result<void>. The first that returns an error, or lets an exception out,
+/// cancels context(), with the error as its cause (kCanceled "Group" for an exception). One that calls goexit() has not failed.
 /// Memory:   what the members did is seen after wait().
 /// Threads:  go() and try_go() by any number of goroutines, but the first of a round not while another is in wait(), as
 ///           WaitGroup::add(); wait() by any number.
@@ -162,8 +162,8 @@ class Group {
 
   /// Parks until all members have ended, then cancels context().
   ///
-  /// Errors:  the first failure: returned if it was an error, thrown if it was an exception. A later call says the same; a
-  ///          group that has failed stays so.
+  /// Errors:  the first failure: returned if it was an error, thrown if it was an exception. A later call says the
+  ///          same; a group that has failed stays so.
   Result<void> wait() { return core_->wait(); }
 
  private:

@@ -4,7 +4,7 @@
 //                    heddle::on_send(out, 7, [] { … }),                     // in any mix
 //                    heddle::on_timeout(50ms, [] { … }));                   // at most one; or otherwise([] { … })
 //
-//     heddle::SelectList list;                                               // as many as come up when the program runs
+//     heddle::SelectList list;                                               // as many as there are at run time
 //     for (auto& ch : channels) list.add(heddle::on_recv(ch, [](int v, bool ok) { … }));
 //     heddle::select(list);
 //
@@ -14,8 +14,8 @@
 //     is never ready. The same channel may stand in several cases.
 // I2. With otherwise(), select never parks: "nothing was ready" is true of all the cases at one moment.
 // I3. The functions run on the caller's stack with no lock held and nothing queued: they may park, throw, select again.
-// I4. Waiting allocates nothing. The cases are values on the caller's stack, or a list's, with room for what the mechanism
-//     needs.
+// I4. Waiting allocates nothing. The cases are values on the caller's stack, or a list's, with room for what the
+//     mechanism needs.
 //
 // A context's end is a receive from its done channel, so on_done needs nothing new here.
 #pragma once
@@ -236,18 +236,18 @@ struct ListedCaseOf final : ListedCase {
 
 /// Cases for a select() whose number is known only when the program runs: Go's reflect.Select.
 ///
-/// It may be selected on again and again: receives and time-outs stand as they are (a time-out counts anew each time); a send
-/// whose value has gone sends what moving left of it, unless set() puts another in its place. Adding allocates; selecting
-/// does not, once it has been done with as many cases.
+/// It may be selected on again and again: receives and time-outs stand as they are (a time-out counts anew each time); a
+/// send whose value has gone sends what moving left of it, unless set() puts another in its place. Adding allocates;
+/// selecting does not, once it has been done with as many cases.
 ///
-/// Threads:  one goroutine at a time. A case's function may change the list that it is in, also its own case, which then
-///           stays till it returns; it may select on the list, unless it takes its value by reference.
-/// Lifetime: of the list, and of every channel handle that a case was made from: longer than each select, and than the
-///           run() in which one waits.
+/// Threads:  one goroutine at a time. A case's function may change the list that it is in, also its own case, which
+///           then stays till it returns; it may select on the list, unless it takes its value by reference.
+/// Lifetime: of the list, and of every handle and context that a case was made from: longer than each select, and
+///           than the run() in which one waits.
 /// Source:   pkg.go.dev/reflect#Select.
 class SelectList {
  public:
-  /// Go's limit is the same.
+  /// A case's position has 16 bits.
   static constexpr std::size_t kMaxCases = 65535;
 
   SelectList() noexcept = default;
@@ -263,14 +263,17 @@ class SelectList {
     return add_case(std::make_unique<detail::ListedCaseOf<Case>>(std::move(c)));
   }
 
-  /// Puts a case in the place of case `i`, and enables it. Errors: as add(); dies with a message if there is no such case.
+  /// Puts a case in the place of case `i`, and enables it.
+  ///
+  /// Errors:  as add(); dies with a message if there is no such case.
   template <class Case>
   void set(std::size_t i, Case c) {
     set_case(i, std::make_unique<detail::ListedCaseOf<Case>>(std::move(c)));
   }
 
-  /// Case `i` is not ready any more, as with a nil channel; the others keep their indexes. Errors: dies with a message if
-  /// there is no such case.
+  /// Case `i` is not ready any more, as with a nil channel; the others keep their indexes.
+  ///
+  /// Errors:  dies with a message if there is no such case.
   void disable(std::size_t i) noexcept;
 
   /// How many cases were added.

@@ -1,4 +1,4 @@
-// Group: the first failure is the result and ends the context, the limit holds, nothing of a member is left after wait().
+// Group: the first failure is the result and ends the context, the limit holds, wait() leaves nothing of a member.
 #include <gtest/gtest.h>
 #include <heddle/core/chan.h>
 #include <heddle/core/context.h>

@@ -218,7 +218,7 @@ TEST(SelectList, senders_and_receivers_by_lists_meet) {
   });
 }
 
-// 99 degrees of freedom: the sum exceeds the limit once in 10^9 runs if select is fair. The seed makes the draws repeat.
+// 99 degrees of freedom: a fair select exceeds the limit once in 10^9 runs. The seed makes the draws repeat.
 TEST(SelectList, each_of_a_hundred_ready_cases_is_as_likely) {
   static constexpr double kLimit = 207.90;
   constexpr std::size_t kCases = 100;
