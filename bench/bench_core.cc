@@ -11,6 +11,7 @@
 //   chan_buffered        send and receive of one value, producer and consumer with a buffer of 100 between them
 //   chan_uncontended     send and receive of one value by one goroutine; nobody ever waits
 //   select_two           select of two receives, one of them ready, and the send that makes it so
+//   select_eight         the same of eight
 //   mutex_uncontended    lock and unlock
 //   mutex_contended      the same by four goroutines, of which each yields inside now and then; per lock
 //   rwmutex_read         lock_shared and unlock_shared
@@ -213,6 +214,20 @@ void select_two(benchmark::State& state) {
   }
 }
 BENCHMARK(select_two);
+
+void select_eight(benchmark::State& state) {
+  std::vector<Chan<int>> c;
+  for (int i = 0; i < 8; ++i) c.push_back(make_chan<int>(1));
+  c[0].send(0);
+  // Whoever has the value passes it on to the next.
+  const auto pass = [&c](std::size_t to) { return [&c, to](int v, bool) { c[to].send(v); }; };
+  for (auto _ : state) {
+    heddle::select(heddle::on_recv(c[0], pass(1)), heddle::on_recv(c[1], pass(2)), heddle::on_recv(c[2], pass(3)),
+                   heddle::on_recv(c[3], pass(4)), heddle::on_recv(c[4], pass(5)), heddle::on_recv(c[5], pass(6)),
+                   heddle::on_recv(c[6], pass(7)), heddle::on_recv(c[7], pass(0)));
+  }
+}
+BENCHMARK(select_eight);
 
 void mutex_uncontended(benchmark::State& state) {
   heddle::Mutex mutex;
