@@ -28,6 +28,10 @@
 //   after_func_1m        a million after_func(0), until each has run
 //   context_cancel       with_cancel of the background, and its cancel
 //   context_fanout_1000  with_cancel, a thousand children, and the cancel that ends them all
+//   preempt_round_trip   a goroutine that computes is taken off its P by the runtime's signal, the P goes to a spare
+//                        thread, whose scheduler finds that goroutine and lends it the P. Time: wall. CPU: of all threads.
+//   stop_the_world_idle  stop and start, beside one other P, which is idle. Time and CPU likewise
+//   stop_the_world_busy  the same, beside one whose goroutine computes
 //
 // Everything runs inside the main goroutine. Read them with `--benchmark_repetitions=5 --benchmark_report_aggregates_only`:
 // on a shared machine single figures mean little.
@@ -37,20 +41,25 @@
 #include <heddle/core/context.h>
 #include <heddle/core/defer.h>
 #include <heddle/core/go.h>
+#include <heddle/core/internal/sched.h>    // preempt_round_trip looks for a spare thread,
+#include <heddle/core/internal/signals.h>  // and sends the signal that only sysmon sends elsewhere
 #include <heddle/core/mutex.h>
 #include <heddle/core/once.h>
 #include <heddle/core/pool.h>
 #include <heddle/core/pin.h>
 #include <heddle/core/run.h>
 #include <heddle/core/rw_mutex.h>
+#include <heddle/core/sched_stats.h>
 #include <heddle/core/select.h>
 #include <heddle/core/semaphore.h>
+#include <heddle/core/stop_the_world.h>
 #include <heddle/core/timer.h>
 #include <heddle/core/task.h>
 #include <heddle/core/wait_group.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -446,6 +455,53 @@ void context_fanout_1000(benchmark::State& state) {
   }
 }
 BENCHMARK(context_fanout_1000);
+
+// To the calling thread: the handler runs before signal_preempt() returns. Without a spare to take the P it returns at
+// once, which would not be what is measured: so the next signal waits for the spare of the last round.
+void preempt_round_trip(benchmark::State& state) {
+  heddle::SignalSlot* const slot = heddle::current_m()->slot;  // the thread's: a preempted goroutine keeps it
+  const auto preempts = [] { return heddle::sched_stats().procs[0].preempts; };
+  const std::uint64_t before = preempts();
+  for (auto _ : state) {
+    while (heddle::sched.spares.count() == 0) heddle::want_spares(1);
+    heddle::signal_preempt(slot);
+  }
+  state.counters["preempts_per_iteration"] =
+      benchmark::Counter(static_cast<double>(preempts() - before), benchmark::Counter::kAvgIterations);
+}
+BENCHMARK(preempt_round_trip)->MeasureProcessCPUTime()->UseRealTime();
+
+void stop_and_start(benchmark::State& state) {
+  for (auto _ : state) {
+    const heddle::WorldStopped stopped;
+    if (!stopped) state.SkipWithError("the world was not stopped");
+  }
+}
+
+// From here on there is a second P, which is retired after each of these. They stand last for that.
+void stop_the_world_idle(benchmark::State& state) {
+  const int before = heddle::set_procs(2);
+  stop_and_start(state);
+  heddle::set_procs(before);
+}
+BENCHMARK(stop_the_world_idle)->MeasureProcessCPUTime()->UseRealTime();
+
+void stop_the_world_busy(benchmark::State& state) {
+  const int before = heddle::set_procs(2);
+  std::atomic<bool> begun{false};
+  std::atomic<bool> over{false};
+  WaitGroup wg;
+  wg.go([&] {
+    begun.store(true);
+    while (!over.load(std::memory_order_relaxed)) benchmark::DoNotOptimize(over);  // relaxed: seen sooner or later
+  });
+  while (!begun.load()) heddle::gosched();
+  stop_and_start(state);
+  over.store(true);
+  wg.wait();
+  heddle::set_procs(before);
+}
+BENCHMARK(stop_the_world_busy)->MeasureProcessCPUTime()->UseRealTime();
 
 }  // namespace
 
