@@ -70,13 +70,18 @@ bool blocks_signal(std::uint32_t tid) noexcept {
   return at != nullptr && ((std::strtoull(at + 7, nullptr, 16) >> (SIGURG - 1)) & 1) != 0;
 }
 
-bool preempted(std::uint32_t tid) noexcept {
+// Where a thread that cannot answer stands in the handler already.
+enum class InHandler : std::uint8_t { kNo, kPreempted, kStands };
+
+InHandler in_handler(std::uint32_t tid) noexcept {
   for (int i = 0; i < sched.nms.load(std::memory_order_acquire); ++i) {
     const M* m = sched.all_ms[i].load(std::memory_order_acquire);  // acquire, both: pair with enter_m()
-    // acquire: pairs with preempt_here().
-    if (m != nullptr && m->tid.load(std::memory_order_acquire) == tid) return m->preempted_seen.load(std::memory_order_acquire);
+    if (m == nullptr || m->tid.load(std::memory_order_acquire) != tid) continue;
+    // acquire, both: pair with preempt_here().
+    if (m->preempted_seen.load(std::memory_order_acquire)) return InHandler::kPreempted;
+    return m->stands_seen.load(std::memory_order_acquire) ? InHandler::kStands : InHandler::kNo;
   }
-  return false;
+  return InHandler::kNo;
 }
 
 FrozenThread* find(std::uint32_t tid) noexcept {
@@ -135,7 +140,7 @@ const char* await(FrozenThread& t) noexcept {
   for (int looks = 0;; ++looks) {
     // acquire: pairs with the handler's release.
     if (__atomic_load_n(&t.state, __ATOMIC_ACQUIRE) != kAsked) return nullptr;
-    if (looks > 0 && preempted(t.tid)) return nullptr;  // keeps I2
+    if (looks > 0 && in_handler(t.tid) != InHandler::kNo) return nullptr;  // keeps I2
     // It has ended; or is one of ours that had no name yet.
     if (char name[8]; looks % 100 == 99 && (read_of(t.tid, "comm", name, sizeof name) == 0 || of_no_consequence(t.tid))) {
       std::uint32_t asked = kAsked;
@@ -166,7 +171,10 @@ const char* freeze() noexcept {
 
 // Keeps I1.
 bool at_rest(const FrozenThread& t) noexcept {
-  if (!t.holds_still() || t.sections == 0) return true;
+  // acquire: pairs with the handler's release. One that stood in the handler is left to go on to where it can freeze.
+  const std::uint32_t state = __atomic_load_n(&t.state, __ATOMIC_ACQUIRE);
+  if (state == kAsked) return in_handler(t.tid) == InHandler::kPreempted;
+  if (state != kFrozen || t.sections == 0) return true;
   if (t.m == nullptr || t.sections != 1) return false;
   constexpr auto kRelaxed = std::memory_order_relaxed;  // relaxed, all: it holds still
   return t.m->curg_seen.load(kRelaxed) == nullptr && (t.m->parked_seen.load(kRelaxed) || t.m->helper);

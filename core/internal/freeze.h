@@ -11,7 +11,9 @@
 //     scheduler that sleeps for want of work. So no queue of a channel or lock is half changed, and no waiter taken out of
 //     one is on its way to be readied by code that keeps nothing of it but a number. freeze_at_rest() thaws and tries again.
 // I2. A thread that waits in the handler already, preempted (preempt.h), has SIGURG blocked: it stays kAsked, and if it is
-//     given a P meanwhile it takes the signal, and freezes, before it runs a line of its goroutine.
+//     given a P meanwhile it takes the signal, and freezes, before it runs a line of its goroutine. So does one that
+//     stands there because the world is stopped. Whoever stopped it may be frozen, so that one is not waited for; but
+//     then we are not at rest, and all are let go on until the world does.
 // I3. While frozen nothing may be called that takes a lock some thread may hold: no malloc, no stdio streams. TSan's runtime
 //     takes locks of its own everywhere: in its build there is no freeze.
 // I4. No thread comes to be meanwhile: all that could make one are frozen, and the maker of spares waits at a lock. New ones
