@@ -45,7 +45,8 @@ std::align_val_t block_align(std::size_t align) noexcept {
 ChanCore* chan_make(const ElemOps& ops, std::size_t capacity) {
   const std::size_t offset = buffer_offset(ops.align);
   if (capacity > (std::numeric_limits<std::size_t>::max() / 2 - offset) / ops.size) throw std::bad_array_new_length();
-  void* block = ::operator new(offset + capacity * ops.size, block_align(ops.align));
+  const std::size_t behind = capacity == 0 ? 0 : sizeof(void*);  // ChanCore::end()
+  void* block = ::operator new(offset + capacity * ops.size + behind, block_align(ops.align));
   return ::new (block) ChanCore(ops, capacity, static_cast<std::byte*>(block) + offset);
 }
 
@@ -56,8 +57,8 @@ void chan_unref(ChanCore* c) noexcept {
   // acq_rel: the last handle sees all that was done through the others; their releases pair with its acquire.
   if (c->refs.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
   if (c->at_end != nullptr) c->at_end(*c);
-  // Only goroutines that borrowed a handle can wait here still, and run() is about to abandon them, or has: their Sudogs point at
-  // us, and its end looks at us through them (forget_wait).
+  // Only goroutines that borrowed a handle can wait here still, and run() is about to abandon them, or has: their Sudogs point
+  // at us, its end looks at us through them (forget_wait), and one whose time is up still takes itself out. So the memory stays.
   if (!c->senders.empty() || !c->receivers.empty()) return;
   for (std::size_t n = c->count_locked(); n > 0; --n) {
     c->ops->drop(c->slot(c->head));

@@ -169,22 +169,21 @@ Selected wait(SelectCase* cases, std::size_t n, Order by_address, const SelectId
 }  // namespace
 
 void forget_wait(const WaitsFor& what) noexcept {
-  const auto forget = [](ChanCore* c) {
+  // One that has been served, and never came to run, keeps no channel alive: that may be gone.
+  const auto forget = [](ChanCore* c, bool queued) {
+    if (!queued) return;
     c->senders.forget();
     c->receivers.forget();
   };
   switch (what.kind) {
     case WaitKind::kNothing:
     case WaitKind::kSync: return;  // Sema::forget_waiters()
-    case WaitKind::kChan:
-      // One that has been served, and never came to run, keeps no channel alive.
-      if (*what.queued) forget(static_cast<ChanCore*>(const_cast<void*>(what.object)));
-      return;
+    case WaitKind::kChan: return forget(static_cast<ChanCore*>(const_cast<void*>(what.object)), *what.queued);
     case WaitKind::kSelect: break;
   }
-  auto* cases = static_cast<SelectCase*>(const_cast<void*>(what.object));
+  const auto* cases = static_cast<const SelectCase*>(what.object);
   for (std::size_t i = 0; i < what.n; ++i) {
-    if (cases[i].chan != nullptr && sudog_of(cases[i])->queued) forget(cases[i].chan);
+    if (cases[i].chan != nullptr) forget(cases[i].chan, reinterpret_cast<const Sudog*>(cases[i].waiter)->queued);
   }
 }
 

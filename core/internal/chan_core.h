@@ -52,7 +52,11 @@ struct ChanCore {
   [[nodiscard]] static constexpr std::uintptr_t name_of(std::uintptr_t at) noexcept {
     return at ^ 0x6865'6464'6c65'4368U;  // "heddleCh"
   }
-  [[nodiscard]] std::byte* end() const noexcept { return buffer + capacity * ops->size; }
+  // Where that ends to which an address can lead. Behind it the block has one word more, `name` if there is no buffer:
+  // malloc's own pointers to the block behind this one point into the last word of this.
+  [[nodiscard]] const void* end() const noexcept {
+    return capacity == 0 ? static_cast<const void*>(&name) : buffer + capacity * ops->size;
+  }
 
   [[nodiscard]] void* slot(std::size_t i) const noexcept { return buffer + i * ops->size; }
   [[nodiscard]] std::size_t after(std::size_t i) const noexcept { return i + 1 == capacity ? 0 : i + 1; }

@@ -221,6 +221,13 @@ void take_back_stacks() {
   }
   LeakReport found;
   if (left.suspects) found = find_leaks_at_end();
+  // All of them before the first gives up anything: what it kept may have been the last handle of the next one's
+  // channel.
+  for (G* g : left.gs) {
+    const WaitsFor* what = g->waits_for.load(std::memory_order_relaxed);  // relaxed: as above
+    if (what != nullptr) detail::forget_wait(*what);
+    g->waits_for.store(nullptr, std::memory_order_relaxed);  // relaxed: as above
+  }
   for (std::size_t i = 0; i < left.gs.size(); ++i) {
     G* g = left.gs[i];
     const GStatus s = g->status.load(std::memory_order_relaxed);  // relaxed: as above
@@ -243,8 +250,6 @@ void take_back_stacks() {
     g->panics = detail::PanicState{};  // its notes stay lost, like all that the goroutine held
     if (g->keepsakes.flags != 0) drop_keepsakes(*g);
     g->on_park = nullptr;
-    if (const WaitsFor* what = g->waits_for.load(std::memory_order_relaxed)) detail::forget_wait(*what);  // relaxed: as above
-    g->waits_for.store(nullptr, std::memory_order_relaxed);  // relaxed: as above
     g->bound = nullptr;
     g->locks = 0;
     g->status.store(GStatus::kDead, std::memory_order_relaxed);  // relaxed: as above
