@@ -80,10 +80,10 @@ template <class Fn>
 bool post_call(const GoOptions& options, Fn&& fn, const std::source_location& site, ForeignCall* call) {
   // Boxed: then nothing can throw once there is a G, and if the G is refused the function goes with its box.
   using F = std::decay_t<Fn>;
-  auto box = std::make_unique<F>(std::forward<Fn>(fn));
+  auto box = std::make_unique<Box<F>>(std::forward<Fn>(fn));
   void* place = nullptr;
-  G* g = new_posted_g(options, sizeof(F*), site, &place);
-  *static_cast<F**>(place) = box.get();
+  G* g = new_posted_g(options, sizeof(box.get()), site, &place);
+  *static_cast<Box<F>**>(place) = box.get();
   if (!start_posted_g(g, &boxed_entry<F>, call)) {
     abandon_g(g);
     return false;

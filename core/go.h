@@ -95,10 +95,20 @@ void closure_entry(void* place) {
   (*destroy.f)();
 }
 
+/// A closure in the heap. One word lies behind it, because malloc's own pointers to the block behind this one point
+/// into the last word of this: it would look as if somebody could reach into the closure (leaks.h).
+template <class F>
+struct Box {
+  template <class From>
+  explicit Box(From&& from) : fn(std::forward<From>(from)) {}
+  F fn;
+  void* behind = nullptr;
+};
+
 template <class F>
 void boxed_entry(void* place) {
-  std::unique_ptr<F> f(*static_cast<F**>(place));
-  (*f)();
+  std::unique_ptr<Box<F>> box(*static_cast<Box<F>**>(place));
+  box->fn();
 }
 }  // namespace detail
 
@@ -128,9 +138,9 @@ void go(const GoOptions& options, Fn&& fn, const std::source_location& site = st
     detail::forget(place);
     detail::start_g(g, &detail::closure_entry<F>);
   } else {
-    auto box = std::make_unique<F>(std::forward<Fn>(fn));
-    G* g = detail::new_g(options, sizeof(F*), site, &place);
-    *static_cast<F**>(place) = box.release();
+    auto box = std::make_unique<detail::Box<F>>(std::forward<Fn>(fn));
+    G* g = detail::new_g(options, sizeof(box.get()), site, &place);
+    *static_cast<detail::Box<F>**>(place) = box.release();
     detail::forget(place);
     detail::start_g(g, &detail::boxed_entry<F>, sizeof(F));
   }

@@ -16,11 +16,15 @@
 //                   has ended, a WaitGroup whose goroutines are leaked
 // together with those that wait for them in turn, as long as the whole group is beyond reach.
 //
-// Never reported: a goroutine in a sleep, in I/O, in a blocking call, or in a wait with a timeout.
+// Never reported: a goroutine in a sleep, in I/O, in a blocking call, or in a wait with a timeout; and one that waits
+// for a Cond, a Semaphore or a WorkPool's jobs, which do not say what could wake it. A Task's lock lies in the heap: see
+// below.
 //
 // Missed, always in the safe direction: a handle or a lock in the heap or in a global counts as within reach, though perhaps
-// only the leaked goroutine knows it (a Mutex has no owner: Go lets anybody unlock it, so a lock that others could reach is never
-// called lost, not even in a deadlock of two). So does what a stale address in dead memory still points at.
+// only the leaked goroutine knows it. So does what a stale address in dead memory still points at. A lock that others
+// could reach is never called lost, not even in a deadlock of two: Go lets anybody unlock a Mutex, and nobody knows its
+// owner. Only the lock() that finds it free could write that down, which is the fast path; who comes later, and waits,
+// cannot tell.
 #pragma once
 
 #include <cstddef>
