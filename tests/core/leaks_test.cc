@@ -1,8 +1,9 @@
 // Leaked goroutines: every classic is found, by name, and none of those that somebody could still wake.
 //
 // The scenes build what they leak in functions of their own, on goroutines that end, and each plays in a process of its own:
-// so neither a frame that is still there nor memory freed by an earlier scene has a dead copy of an address in it. That would
-// only hide the leak.
+// so neither a frame that is still there nor memory freed by an earlier scene has a dead copy of an address in it. And
+// on a thread of its own, which malloc serves from fresh memory: GoogleTest's frames still hold the addresses of blocks
+// that it has freed, and a channel that got one would seem to be known there. That would only hide the leak.
 #include <gtest/gtest.h>
 #include <heddle/core/blocking.h>
 #include <heddle/core/chan.h>
@@ -41,13 +42,17 @@ class Leaks : public testing::TestWithParam<int> {
     GTEST_SKIP() << "ThreadSanitizer's runtime cannot be stopped just anywhere: find_leaks() gives up";
 #endif
   }
+  template <class Fn>
+  void run_apart(Fn fn) {
+    std::thread([this, &fn] { run(fn, {.procs = GetParam()}); }).join();
+  }
   /// Plays a scene in a process of its own, whose expectations are this one's.
   template <class Fn>
   void on_procs(Fn fn) {
     GTEST_FLAG_SET(death_test_style, "threadsafe");
     EXPECT_EXIT(
         {
-          run(fn, {.procs = GetParam()});
+          run_apart(fn);
           std::_Exit(HasFailure() ? 1 : 0);
         },
         testing::ExitedWithCode(0), "");
@@ -241,6 +246,35 @@ TEST_P(Leaks, a_channel_in_the_buffer_of_one_that_nobody_reaches) {
   on_procs([] {
     play(bury_a_channel_in_a_channel);
     EXPECT_EQ(leaked_among(2), (Names{"inner", "outer"}));
+  });
+}
+
+void forget_two_channels() {
+  auto a = make_chan<int>();
+  auto b = make_chan<int>();
+  go({.name = "selects"}, [a, b] { select(on_recv(a, [](int, bool) {}), on_send(b, 1, [] {})); });
+}
+
+TEST_P(Leaks, a_select_none_of_whose_channels_is_known_elsewhere) {
+  on_procs([] {
+    play(forget_two_channels);
+    EXPECT_EQ(leaked_among(1), Names{"selects"});
+  });
+}
+
+// As large a closure lies in the heap.
+void forget_a_channel_in_a_large_closure() {
+  auto c = make_chan<int>();
+  go({.name = "boxed"}, [c, more = std::array<char, 8192>{}] {
+    c.send(1);
+    static_cast<void>(more);
+  });
+}
+
+TEST_P(Leaks, a_goroutine_whose_closure_lies_in_the_heap) {
+  on_procs([] {
+    play(forget_a_channel_in_a_large_closure);
+    EXPECT_EQ(leaked_among(1), Names{"boxed"});
   });
 }
 
@@ -719,10 +753,23 @@ TEST_P(Leaks, are_named_when_run_ends) {
                            "\\[chan receive\\], created at ", "\\[sleep\\], created at "}) {
     EXPECT_EXIT(
         {
-          run(scene, {.procs = GetParam()});
+          run_apart(scene);
           std::_Exit(0);
         },
         testing::ExitedWithCode(0), line);
+  }
+}
+
+// Whoever waits by reference must not be followed to a channel that went with the main goroutine's frame.
+TEST(LeaksAtEnd, waiters_outlive_their_channel) {
+  for (int i = 0; i < 2; ++i) {
+    run([] {
+      const auto c = make_chan<int>();
+      const auto d = make_chan<int>();
+      go([&c] { static_cast<void>(c.recv()); });
+      go([&c, &d] { select(on_recv(c, [](int, bool) {}), on_send(d, 1, [] {})); });
+      test::let_others_park();
+    });
   }
 }
 
