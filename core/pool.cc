@@ -15,7 +15,8 @@ alignas(64) constinit std::atomic<std::uint32_t> generation{0};
 }  // namespace
 
 void tell_pools(std::int64_t now) noexcept {
-  const auto number = static_cast<std::uint32_t>(now / kPoolGeneration);
+  static std::int64_t begin = now;  // sysmon's; a pool that is older than the first run() loses nothing when that begins
+  const auto number = static_cast<std::uint32_t>((now - begin) / kPoolGeneration);
   // relaxed, both: one writer, and to see it late is to clean up late.
   if (generation.load(std::memory_order_relaxed) != number) generation.store(number, std::memory_order_relaxed);
 }

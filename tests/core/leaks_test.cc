@@ -8,6 +8,7 @@
 #include <heddle/core/blocking.h>
 #include <heddle/core/chan.h>
 #include <heddle/core/go.h>
+#include <heddle/core/internal/sanitizer.h>
 #include <heddle/core/leaks.h>
 #include <heddle/core/mutex.h>
 #include <heddle/core/run.h>
@@ -734,6 +735,7 @@ TEST_P(Leaks, cannot_be_told_where_a_foreign_thread_blocks_the_signal) {
 #endif
 
 TEST_P(Leaks, are_named_when_run_ends) {
+  if (HEDDLE_ASAN) GTEST_SKIP() << "ASan's build misses it: some address of the channel stays behind, not traced";
   const auto scene = [] {
     const auto kept = make_chan<int>();
     play(leave_a_stream_early);
