@@ -30,7 +30,7 @@ struct Stop {
   M* holder[kMaxProcs];           // kInHand: whose lease it is
   std::int64_t since[kMaxProcs];  // when we saw that it stands
   int n;                          // Ps
-  M* by;                          // null: a foreign thread
+  std::atomic<M*> by;             // null: a foreign thread. Others only ask whether it is they
   std::int64_t asked;
   std::int64_t all_stood;
 };
@@ -171,7 +171,8 @@ HEDDLE_UNINSTRUMENTED void announce(P* p, std::uint32_t number) noexcept {
 }  // namespace
 
 void stand(M* m) noexcept {
-  if (stop.by == m) fatal("a goroutine parks or yields while it has stopped the world");
+  // relaxed: our own store, or not ours.
+  if (stop.by.load(std::memory_order_relaxed) == m) fatal("a goroutine parks or yields while it has stopped the world");
   m->parked_seen.store(true, std::memory_order_relaxed);  // relaxed: for reports
   sanitizer::happens_before(m->p);
   // acquire: what changed while we stood (I4); pairs with start_the_world().
@@ -196,7 +197,7 @@ void stand_in_handler(M* m) noexcept {
 
 bool world_stopped_here() noexcept {
   const M* m = current_m();
-  return m != nullptr && stop.by == m;
+  return m != nullptr && stop.by.load(std::memory_order_relaxed) == m;  // relaxed: our own store, or not ours
 }
 
 void pause_for_world() noexcept {
@@ -246,7 +247,7 @@ bool stop_the_world_within(std::int64_t ns) {
   // The section lasts until start_the_world(): the stopper keeps its P and is not preempted.
   M* m = current_m();
   P* own = held_p(m);
-  stop.by = m;
+  stop.by.store(m, std::memory_order_relaxed);  // relaxed: nobody else acts on it
   stop.n = sched.nps.load(std::memory_order_acquire);  // acquire: the Ps themselves
   std::fill_n(stop.how, stop.n, How::kNotYet);
   if (own != nullptr) stop.how[own->index] = How::kOwn;
@@ -268,7 +269,7 @@ WorldPause start_the_world() noexcept {
   const std::int64_t now = nanotime();
   const bool stood = stop.all_stood != 0;  // else the stopper gave up
   const WorldPause pause{Duration(stood ? stop.all_stood - stop.asked : 0), Duration(now - stop.asked)};
-  stop.by = nullptr;
+  stop.by.store(nullptr, std::memory_order_relaxed);  // relaxed: as above
   sched.world.fetch_add(1, std::memory_order_release);  // release: what the stopper changed; pairs with stand()
   for (int i = 0; i < stop.n; ++i) let_go(i, now, stood);
   ::syscall(SYS_futex, &sched.world, FUTEX_WAKE_PRIVATE, INT32_MAX, nullptr, nullptr, 0);
