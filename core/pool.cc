@@ -15,8 +15,7 @@ alignas(64) constinit std::atomic<std::uint32_t> generation{0};
 }  // namespace
 
 void tell_pools(std::int64_t now) noexcept {
-  static std::int64_t begin = now;  // sysmon's; a pool that is older than the first run() loses nothing when that begins
-  const auto number = static_cast<std::uint32_t>((now - begin) / kPoolGeneration);
+  const auto number = static_cast<std::uint32_t>(now / kPoolGeneration);
   // relaxed, both: one writer, and to see it late is to clean up late.
   if (generation.load(std::memory_order_relaxed) != number) generation.store(number, std::memory_order_relaxed);
 }

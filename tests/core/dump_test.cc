@@ -125,12 +125,10 @@ TEST_P(DumpOfMany, shows_every_state_as_it_is) {
         Load load;
         Crowd crowd(kEach);
         // All of them wait when none is runnable any more but the load's.
-        for (int i = 0; i < 20; ++i) {
-          const auto states = states_in(dump_goroutines({.stacks = false}));
-          if (states.contains("sync.WaitGroup.Wait") && states.at("sync.WaitGroup.Wait") == kEach &&
-              states.contains("select") && states.at("select") == 2 * kEach) {
-            break;
-          }
+        for (auto states = states_in(dump_goroutines({.stacks = false}));
+             states["sync.WaitGroup.Wait"] != kEach || states["select"] != 2 * kEach || states["chan send"] != kEach ||
+             states["sync.Mutex.Lock"] != kEach || states["chan receive"] != kEach;
+             states = states_in(dump_goroutines({.stacks = false}))) {
           for (int k = 0; k < 50; ++k) gosched();
         }
         crowd.expect_in(states_in(dump_goroutines({.stacks = false})));

@@ -131,7 +131,8 @@ TEST(Pool, is_for_foreign_threads_too) {
   pool.get()->users = 1;
   std::thread([&] { pool.get()->users = 2; }).join();
   EXPECT_EQ(pool.get()->users, 2);
-  on_one_p([&] { EXPECT_EQ(pool.get()->users, 2); });
+  // The first look of a first run() at the clock may age the pool: then this is a new one, and the old one is gone.
+  on_one_p([&] { static_cast<void>(pool.get()); });
   EXPECT_EQ(alive, 1);
 }
 
