@@ -9,7 +9,8 @@
 //     ready(), WaitGroup::done, close,        works: nothing parks
 //       try_send, try_recv, send with room
 //     post, run_and_wait                      works at any time: an error says that no run() is under way
-//     go, spawn, go_n                         dies with a message
+//     go, spawn                               works during run(), by a thread that is done before the main goroutine ends
+//     go_n                                    dies with a message
 //     whatever would have to park             dies with a message that names it
 //
 // A thread becomes a worker only by calling run(): it is worker 0 until run() returns.

@@ -121,7 +121,7 @@ class ResponseWriter {
   int status_ = 200;
   std::uint32_t tail_at_ = 0;  // in the current response: where its Connection and framing fields begin
   std::uint32_t body_at_ = 0;  // and its body
-  std::uint64_t length_ = 0;   // kFixed: announced; kMeasured: as the head says for now
+  std::uint64_t length_ = 0;   // kFixed: announced; kMeasured: what the head says until the end corrects it
   std::uint64_t written_ = 0;  // by the handler
   std::uint32_t fields_size_ = 0;
   std::string more_fields_;  // all of them, once they outgrow the inline array

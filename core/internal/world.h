@@ -6,15 +6,16 @@
 //     the stopper's own     the stopper is in a section all the time, so it keeps it
 //     idle                  the stopper took its bit from the mask: nobody can wake it
 //     stands                its holder waits for the number to change: in find_runnable, or in the signal handler
-//     in hand               its holder is in a system call: the stopper has the lease (as sysmon for a moment, watch.cc I1), and the
-//                           holder waits for it in held_p() when it comes back
+//     in hand               its holder is in a system call: the stopper has the lease (as sysmon for a moment, watch.cc I1).
+//                           When the goroutine comes back it goes on as if it had no P (held_p), for it may hold a lock; its M's
+//                           scheduler waits (held_p_back)
 //
 //     stopper:  number += 1; wish all to yield; look; then signal who computes, take the lease of who sleeps; look again
 //     holder:   at a scheduling point or in the handler: number is odd -> P::stood = number; futex wait until it changes
 //
 // I1. A P on its way from M to M (in nextp, in sysmon's hand) is in none of these states; its receiver stands at its next
 //     scheduling point. So the stopper needs to look only for the four, again and again.
-// I2. Stopper and sysmon's watch exclude each other (world_lock): both take leases.
+// I2. Stopper and sysmon's watch exclude each other (world_try_lock): both take leases.
 // I3. P::stood holds the number of the stop that it belongs to: what is left of an earlier one does not count.
 // I4. The number of Ps, and which are retired, changes only while the world is stopped, or by adding one that nobody knew.
 #pragma once
