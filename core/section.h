@@ -17,6 +17,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include <heddle/core/check.h>
+
 namespace heddle {
 
 struct M;
@@ -30,6 +32,8 @@ struct ThreadState {
   // The runtime would like its goroutine to yield; set by anybody, cleared by the scheduler.
   std::atomic<std::uint32_t> want_yield{0};
   M* m = nullptr;
+  // For choices that need no seed; its own thread's alone, which a preempted goroutine keeps. 0: not begun.
+  std::uint64_t rng = 0;
 };
 
 #if defined(__SANITIZE_THREAD__)
@@ -76,15 +80,40 @@ namespace heddle::detail {
 }
 [[gnu::always_inline]] inline void leave_section() noexcept { leave_section(thread_state()); }
 
+/// A goroutine comes from the scheduler's side, whose section is this thread's only one: leave_section() without the wait
+/// for the count that was stored a few instructions ago.
+[[gnu::always_inline]] inline void end_scheduler_section() noexcept {
+  ThreadState* t = thread_state();
+  HEDDLE_DCHECK(t->sections.load(std::memory_order_relaxed) == 1);  // relaxed: as in enter_section()
+#if defined(__SANITIZE_THREAD__)
+  publish_section(t);
+#endif
+  std::atomic_signal_fence(std::memory_order_seq_cst);  // as in enter_section()
+  t->sections.store(0, std::memory_order_release);      // release: as in leave_section()
+}
+
 }  // namespace heddle::detail
 
 namespace heddle {
 
-/// A section for a scope. Not across a park.
+/// A section for a scope. Not across a park; sections within it end within it.
 class Section {
  public:
-  Section() noexcept : state_(detail::enter_section()) {}
-  ~Section() { detail::leave_section(state_); }
+  Section() noexcept : state_(detail::thread_state()) {
+    // relaxed, both: as in enter_section().
+    before_ = state_->sections.load(std::memory_order_relaxed);
+    state_->sections.store(before_ + 1, std::memory_order_relaxed);
+    std::atomic_signal_fence(std::memory_order_seq_cst);  // as in enter_section()
+  }
+  // By what it was before, which is known: to read it back would wait for the store a few instructions ago.
+  ~Section() {
+    HEDDLE_DCHECK(state_->sections.load(std::memory_order_relaxed) == before_ + 1);  // relaxed: as above
+#if defined(__SANITIZE_THREAD__)
+    if (before_ == 0) detail::publish_section(state_);
+#endif
+    std::atomic_signal_fence(std::memory_order_seq_cst);         // as in enter_section()
+    state_->sections.store(before_, std::memory_order_release);  // release: as in leave_section()
+  }
   Section(const Section&) = delete;
   Section& operator=(const Section&) = delete;
 
@@ -93,6 +122,7 @@ class Section {
 
  private:
   detail::ThreadState* state_;
+  std::uint32_t before_;  // sections when it began
 };
 
 }  // namespace heddle

@@ -35,11 +35,26 @@ static_assert(sizeof(Sudog) <= sizeof(SelectCase::waiter) && alignof(Sudog) <= a
 
 using Order = std::span<const std::uint16_t>;
 
-// From the P's generator, so that a seeded run repeats its choices, too. A foreign thread has none, and no seed.
-std::uint64_t draw() noexcept {
+// From the P's generator if the run is seeded, so that it repeats its choices. A foreign thread has no P, and no seed.
+[[gnu::cold, gnu::noinline]] bool draw_seeded(std::uint64_t* drawn) noexcept {
   const Section section;
-  if (P* p = held_p(section.m()); p != nullptr) return next_random(p);
-  return static_cast<std::uint64_t>(nanotime()) * 0x9E37'79B9'7F4A'7C15ULL >> 16;
+  P* p = held_p(section.m());
+  if (p != nullptr) *drawn = next_random(p);
+  return p != nullptr;
+}
+
+// Else from the thread's own: nobody else is on it, and there is no park in between, so that it takes no section.
+std::uint64_t draw() noexcept {
+  if (std::uint64_t seeded = 0; sched.seed != 0 && draw_seeded(&seeded)) [[unlikely]] return seeded;
+  ThreadState* t = thread_state();
+  std::uint64_t x = t->rng;
+  if (x == 0) [[unlikely]] x = (static_cast<std::uint64_t>(nanotime()) ^ reinterpret_cast<std::uintptr_t>(t)) | 1;
+  // xorshift64*, as next_random().
+  x ^= x >> 12;
+  x ^= x << 25;
+  x ^= x >> 27;
+  t->rng = x;
+  return (x * 0x2545'F491'4F6C'DD1DULL) >> 16;
 }
 
 // Fills `order` with the cases that have a channel, in random order. Returns how many.

@@ -80,7 +80,8 @@ void Sema::acquire(WaitReason reason, bool first) {
     return;
   }
   Waiter self;
-  self.g = must_current_g(to_string(reason));
+  self.g = current_g();
+  if (self.g == nullptr) [[unlikely]] self.g = must_current_g(to_string(reason));
   self.sema = this;
   Waiter** at = bucket.find(this);
   first ? put_first(at, self) : put_last(at, self);

@@ -38,7 +38,7 @@ enum class GStatus : std::uint8_t { kIdle, kRunnable, kRunning, kWaiting, kDead,
 struct EhGlobals {
   void* caught = nullptr;
   unsigned int uncaught = 0;
-  [[nodiscard]] bool any() const noexcept { return caught != nullptr || uncaught != 0; }
+  [[nodiscard]] bool any() const noexcept { return (reinterpret_cast<std::uintptr_t>(caught) | uncaught) != 0; }
 };
 
 class Recover;
@@ -59,21 +59,23 @@ struct alignas(64) G {
   G* link = nullptr;
   M* m = nullptr;      // while kRunning
   std::atomic<M*> bound{nullptr};  // the one M that can run it; null: any. Written by the M that runs it
-  G* hog_link = nullptr;  // in Sched::hogs
-  std::uint32_t locks = 0;  // lock_os_thread() calls
-  void (*entry)(void*) = nullptr;
-  void* closure = nullptr;
   void (*on_park)(void*) = nullptr;
-  void* on_park_arg = nullptr;
+  EhGlobals eh;
   std::atomic<GStatus> status{GStatus::kIdle};  // written by whoever owns the G in that state
   std::atomic<WaitReason> wait_reason{WaitReason::kNone};
   StackSize stack_class = StackSize::kDefault;
   bool guarded = true;  // false: no guard page could be had, the canary is checked at park
 
-  EhGlobals eh;
+  // Touched by every start and end.
+  void (*entry)(void*) = nullptr;
+  void* closure = nullptr;
   detail::PanicState panics;
   std::byte* stack_lo = nullptr;  // lowest usable byte, above the guard
   std::byte* stack_hi = nullptr;  // the G itself
+
+  G* hog_link = nullptr;  // in Sched::hogs
+  void* on_park_arg = nullptr;
+  std::uint32_t locks = 0;  // lock_os_thread() calls
 
   // Identity; see I3.
   std::atomic<std::uint64_t> id{0};

@@ -28,7 +28,7 @@ G* must_run_g(const char* op) noexcept {
   m->commit = commit;
   m->commit_arg = arg;
   leave_g(m, g);
-  detail::leave_section();
+  detail::end_scheduler_section();
 }
 
 void make_runnable(G* g) noexcept {

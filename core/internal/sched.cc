@@ -14,7 +14,8 @@
 //     a reap can pay.
 // I2. Gs that feed each other through runnext share one turn of kNextStreak runs; then the ring has its turn. So a
 //     ping-pong pair cannot starve the rest.
-// I3. A P that is never out of work still polls and runs its timers every kTendEvery, or after the G that runs then.
+// I3. A P that is never out of work still polls and runs its timers every kTendEvery, or kTendTurns Gs later: each is a few
+//     microseconds at most, or sysmon sees it and says so (tend_due).
 // I4. Preempted Gs, which have had a slice, come after all others, but not later than kHogEvery after the last one was
 //     stopped: so they get a third of a busy P or so, and a short request waits for one slice at most.
 #include <heddle/core/internal/sched.h>
@@ -51,6 +52,7 @@ constinit Sched sched;
 namespace {
 
 constexpr std::uint32_t kGlobalEvery = 61;  // Go's: prime, so that it falls out of step with users' periods
+constexpr std::uint32_t kTendTurns = 8;  // Gs; the clock costs 10 ns, and so few of a request's 10 us are kTendEvery
 constexpr std::uint32_t kNextStreak = 256;  // some 10-20 us of the shortest possible Gs
 constexpr std::int64_t kTendEvery = 100'000;  // ns
 constexpr std::uint32_t kDeepQueue = 64;      // runnable Gs beyond which more need not be fetched soon,
@@ -119,7 +121,7 @@ void tend(P* p) {
   if (worth_polling(p)) poll(p);
 }
 
-G* pick(P* p) noexcept {
+[[gnu::always_inline]] inline G* pick(P* p) noexcept {
   if (p->next_streak < kNextStreak) [[likely]] {
     if (G* g = p->runq.take_next(); g != nullptr) {
       ++p->next_streak;
@@ -250,7 +252,7 @@ HEDDLE_INLINE_SWITCH void enter_g(M* m, G* g) noexcept {
 }
 
 // Does what `g` asked for. Returns true if it stays on this M. The M may have lost its P meanwhile.
-bool settle(M* m, G* g) noexcept {
+[[gnu::always_inline]] inline bool settle(M* m, G* g) noexcept {
   if (!g->guarded) [[unlikely]] StackArena::check_canary(g);
   switch (m->leave) {
     case Leave::kPark:
@@ -260,7 +262,7 @@ bool settle(M* m, G* g) noexcept {
     case Leave::kYield:
       g->status.store(GStatus::kRunnable, std::memory_order_relaxed);  // relaxed: published by the queue
       if (m->p != nullptr) [[likely]] {
-        runq_put(m->p, g);
+        if (!m->p->runq.push(g)) [[unlikely]] runq_put(m->p, g);
       } else {
         sched.globq.push(g);
         wake_p();
@@ -350,13 +352,6 @@ void runq_put(P* p, G* g) noexcept {
   }
 }
 
-bool runq_put_next(P* p, G* g) noexcept {
-  G* displaced = p->runq.set_next(g);
-  if (displaced == nullptr) return false;
-  runq_put(p, displaced);
-  return true;
-}
-
 namespace {
 
 [[gnu::always_inline]] inline void execute_here(M* m, G* g) {
@@ -384,12 +379,34 @@ namespace {
   m->curg_seen.store(nullptr, std::memory_order_relaxed);  // relaxed: for reports
 }
 
+// What find_runnable() returns nearly always, for a fraction of its price: the next of our own queue, unless there is
+// anything else to look at in this turn. nullptr: ask find_runnable(), which counts the turn. keeps I1 to I4
+[[gnu::always_inline]] inline G* find_own(M* m) noexcept {
+  // acquire, both: as in find_runnable() and stand_if_asked().
+  if (sched.stopping.load(std::memory_order_acquire) || !m->settled) [[unlikely]] return nullptr;
+  if ((sched.world.load(std::memory_order_acquire) & 1) != 0 || sched.seed != 0) [[unlikely]] return nullptr;
+  P* p = m->p;
+  const std::uint32_t tick = p->tick + 1;
+  // relaxed: as in tend().
+  if (tick % kTendTurns == 0 || tick % kGlobalEvery == 0 || p->tend_due.load(std::memory_order_relaxed)) return nullptr;
+  // relaxed: as in find_runnable(); and a G that becomes a hog now is seen in a turn's time (I4).
+  if (p->retired.load(std::memory_order_relaxed) || sched.hogs.size() != 0) [[unlikely]] return nullptr;
+  G* g = pick(p);
+  if (g != nullptr) [[likely]] p->tick = tick;
+  return g;
+}
+
 }  // namespace
 
 void execute(M* m, G* g) { execute_here(m, g); }
 
 void schedule_loop(M* m) {
-  while (G* g = find_runnable(m)) {
+  for (;;) {
+    G* g = find_own(m);
+    if (g == nullptr) [[unlikely]] {
+      g = find_runnable(m);
+      if (g == nullptr) return;
+    }
     if (m->spinning) reset_spinning(m);
     if (const M* bound = g->bound.load(std::memory_order_relaxed); bound != nullptr && bound != m) [[unlikely]] {  // relaxed: as g
       lend_p(m, g);
@@ -418,7 +435,7 @@ G* find_runnable(M* m) {
     }
     const std::uint32_t tick = ++p->tick;
     // relaxed: as in tend().
-    if (tick % 4 == 0 || p->tend_due.load(std::memory_order_relaxed)) tend(p);
+    if (tick % kTendTurns == 0 || p->tend_due.load(std::memory_order_relaxed)) tend(p);
     if (tick % kGlobalEvery == 0) {
       if (G* g = globq_get(p, 1); g != nullptr) return g;
     }

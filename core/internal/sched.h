@@ -104,7 +104,12 @@ void execute(M* m, G* g);
 /// Puts a runnable G on the holder's ring; the overflow goes to the global queue.
 void runq_put(P* p, G* g) noexcept;
 /// Puts it next in line; what it displaces goes to the ring. Returns true if something was displaced.
-bool runq_put_next(P* p, G* g) noexcept;
+inline bool runq_put_next(P* p, G* g) noexcept {
+  G* displaced = p->runq.set_next(g);
+  if (displaced == nullptr) [[likely]] return false;
+  runq_put(p, displaced);
+  return true;
+}
 [[nodiscard]] std::uint64_t next_random(P* p) noexcept;
 
 // --- wakeup.cc ---

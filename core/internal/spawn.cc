@@ -244,7 +244,7 @@ void free_g(P* p, G* g) noexcept {
   g->status.store(GStatus::kDead, std::memory_order_relaxed);  // relaxed: for reports
   g->on_park = nullptr;
   sanitizer::unpoison_stack(g->stack_lo, static_cast<std::size_t>(g->stack_hi - g->stack_lo));
-  g->bound = nullptr;
+  g->bound.store(nullptr, std::memory_order_relaxed);  // relaxed: the G is ours; published with its next start
   g->locks = 0;
   put_free(p, g);
   if (p != nullptr) [[likely]] {
