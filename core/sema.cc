@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 
+#include <heddle/core/internal/sched.h>
 #include <heddle/core/internal/waits_for.h>
 #include <heddle/core/lock.h>
 #include <heddle/core/park.h>
@@ -80,8 +81,8 @@ void Sema::acquire(WaitReason reason, bool first) {
     return;
   }
   Waiter self;
-  self.g = current_g();
-  if (self.g == nullptr) [[unlikely]] self.g = must_current_g(to_string(reason));
+  const M* m = current_m();
+  self.g = m != nullptr && m->curg != nullptr ? m->curg : must_current_g(to_string(reason));
   self.sema = this;
   Waiter** at = bucket.find(this);
   first ? put_first(at, self) : put_last(at, self);

@@ -32,7 +32,7 @@ std::uint64_t new_id(P* p) noexcept {
   return p->next_id++;
 }
 
-G* take_free(P* p, StackSize s) {
+[[gnu::always_inline]] inline G* take_free(P* p, StackSize s) {
   if (p == nullptr) [[unlikely]] {
     GQueue one;
     if (stack_arena().take(s, 1, one) == 0) return nullptr;
@@ -45,7 +45,15 @@ G* take_free(P* p, StackSize s) {
   return free.pop_front();
 }
 
-void put_free(P* p, G* g) noexcept {
+// Half of what a P has too much. The hot ones stay: they are in front.
+[[gnu::cold, gnu::noinline]] void shed_free(GQueue& free, StackSize s) noexcept {
+  GQueue keep;
+  for (std::uint32_t i = 0; i < kKeep / 2; ++i) keep.push_back(free.pop_front());
+  GQueue cold = std::exchange(free, keep);
+  stack_arena().give(s, cold);
+}
+
+[[gnu::always_inline]] inline void put_free(P* p, G* g) noexcept {
   if (p == nullptr) [[unlikely]] {
     GQueue one;
     one.push_front(g);
@@ -54,17 +62,11 @@ void put_free(P* p, G* g) noexcept {
   }
   GQueue& free = p->free_gs[static_cast<int>(g->stack_class)];
   free.push_front(g);
-  if (free.size() <= kKeep) [[likely]] return;
-  // The hot ones stay: they are in front.
-  GQueue keep;
-  GQueue cold;
-  for (std::uint32_t i = 0; i < kKeep / 2; ++i) keep.push_back(free.pop_front());
-  cold = free;
-  free = keep;
-  stack_arena().give(g->stack_class, cold);
+  if (free.size() > kKeep) [[unlikely]] shed_free(free, g->stack_class);
 }
 
-void set_identity(G* g, P* p, G* creator, const GoOptions& options, const std::source_location& site) noexcept {
+[[gnu::always_inline]] inline void set_identity(G* g, P* p, G* creator, const GoOptions& options,
+                                                const std::source_location& site) noexcept {
   constexpr auto kRelaxed = std::memory_order_relaxed;  // relaxed, all: read by reports only (g.h I3)
   g->id.store(new_id(p), kRelaxed);
   g->creator.store(creator == nullptr ? 0 : creator->id.load(kRelaxed), kRelaxed);
@@ -77,7 +79,7 @@ void set_identity(G* g, P* p, G* creator, const GoOptions& options, const std::s
 // Unwinding ends here, also that of a panic: what was deferred has run then. Leaving has noted where it was thrown.
 // The scheduler's section ends here, and not in g_main, so that TSan sees it.
 [[gnu::noinline]] void run_entry(G* g) {
-  detail::leave_section();
+  detail::end_scheduler_section();
   try {
     g->entry(g->closure);
   } catch (const detail::Leaving&) {  // matches nothing (panics.h)
