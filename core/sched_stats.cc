@@ -1,5 +1,8 @@
 #include <heddle/core/sched_stats.h>
 
+#include <cstddef>
+#include <numeric>
+
 #include <heddle/core/internal/sched.h>
 
 namespace heddle {
@@ -28,15 +31,39 @@ ProcStats stats_of(const P& p) {
   s.pauses = p.pauses.load(kRelaxed);
   s.paused = Duration(p.paused_ns.load(kRelaxed));
   s.longest_pause = Duration(p.longest_pause_ns.load(kRelaxed));
+  for (std::size_t i = 0; i < LatencyHistogram::kBuckets; ++i) s.ready_waits.counts[i] = p.ready_waits[i].get();
   return s;
 }
 
 }  // namespace
 
+std::uint64_t LatencyHistogram::samples() const noexcept { return std::accumulate(counts.begin(), counts.end(), std::uint64_t{0}); }
+
+Duration LatencyHistogram::quantile(double q) const noexcept {
+  const std::uint64_t all = samples();
+  if (all == 0) return Duration::zero();
+  const double wanted = q * static_cast<double>(all);
+  std::uint64_t below = 0;
+  std::size_t last = 0;
+  for (std::size_t i = 0; i < kBuckets; ++i) {
+    if (counts[i] == 0) continue;
+    last = i;
+    below += counts[i];
+    if (static_cast<double>(below) >= wanted) break;
+  }
+  return bound(last);
+}
+
+LatencyHistogram& LatencyHistogram::operator+=(const LatencyHistogram& other) noexcept {
+  for (std::size_t i = 0; i < kBuckets; ++i) counts[i] += other.counts[i];
+  return *this;
+}
+
 SchedStats sched_stats() {
   SchedStats all;
   const int nps = sched.nps.load(std::memory_order_acquire);  // acquire: as above
   for (int i = 0; i < nps; ++i) all.procs.push_back(stats_of(sched.ps[i]));
+  for (const ProcStats& p : all.procs) all.ready_waits += p.ready_waits;
   all.global_queue = sched.globq.size();
   all.preempted = static_cast<std::uint32_t>(sched.hogs.size());
   all.spinning = static_cast<std::uint32_t>(sched.spinning.load(kRelaxed));

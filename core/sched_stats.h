@@ -4,12 +4,46 @@
 // without stopping anybody, so numbers of one snapshot are not of one instant.
 #pragma once
 
+#include <array>
+#include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
 #include <heddle/core/clock.h>
 
 namespace heddle {
+
+/// Waits, counted by length: four classes to each doubling, so that a quantile is at most a fifth too high.
+class LatencyHistogram {
+ public:
+  static constexpr std::size_t kBuckets = 1 + 4 * 30;  // below 64 ns; then up to 34 s, and what is longer in the last
+
+  /// The class of a wait of `ns`.
+  [[nodiscard]] static constexpr std::size_t bucket_of(std::uint64_t ns) noexcept {
+    if (ns < kLeast) return 0;
+    const auto octave = static_cast<unsigned>(std::bit_width(ns)) - 1;
+    const std::size_t i = 1 + 4 * (octave - kLeastOctave) + ((ns >> (octave - 2)) & 3);
+    return i < kBuckets ? i : kBuckets - 1;
+  }
+  /// All waits in a class are shorter than this.
+  [[nodiscard]] static constexpr Duration bound(std::size_t bucket) noexcept {
+    if (bucket == 0) return Duration(kLeast);
+    const std::size_t octave = (bucket - 1) / 4 + kLeastOctave;
+    return Duration((std::int64_t{5} + static_cast<std::int64_t>((bucket - 1) % 4)) << (octave - 2));
+  }
+
+  std::array<std::uint64_t, kBuckets> counts{};
+
+  [[nodiscard]] std::uint64_t samples() const noexcept;
+  /// What at least the share `q` (0 to 1) of the waits stayed below; zero without samples.
+  [[nodiscard]] Duration quantile(double q) const noexcept;
+  LatencyHistogram& operator+=(const LatencyHistogram& other) noexcept;
+
+ private:
+  static constexpr unsigned kLeastOctave = 6;
+  static constexpr std::uint64_t kLeast = 1U << kLeastOctave;  // ns
+};
 
 /// One P since run() began.
 struct ProcStats {
@@ -31,6 +65,7 @@ struct ProcStats {
   std::uint64_t pauses = 0;       // times it stood because the world was stopped,
   Duration paused{};              // for how long in all, and at most
   Duration longest_pause{};
+  LatencyHistogram ready_waits;   // from ready to running, of one in 61 goroutines that it ran
 };
 
 struct SchedStats {
@@ -43,6 +78,7 @@ struct SchedStats {
   std::uint32_t blocking = 0;      // goroutines in blocking(), waiting or running
   std::uint64_t world_stops = 0;   // stop_the_world() calls,
   Duration world_stopping{};       // and how long it took in all until every P stood
+  LatencyHistogram ready_waits;    // of all Ps
 };
 
 /// The numbers now; all zero when no run() is under way. Allocates; some microseconds. Threads: goroutines, and any other

@@ -65,6 +65,7 @@ struct alignas(64) G {
   std::atomic<WaitReason> wait_reason{WaitReason::kNone};
   StackSize stack_class = StackSize::kDefault;
   bool guarded = true;  // false: no guard page could be had, the canary is checked at park
+  std::uint32_t ready_at = 0;  // a stamp, if its wait is a sample (latency.h)
 
   // Touched by every start and end.
   void (*entry)(void*) = nullptr;
@@ -94,6 +95,8 @@ struct alignas(64) G {
   void* fake_stack = nullptr;
   void* tsan_fiber = nullptr;
 };
+
+static_assert(offsetof(G, ready_at) + sizeof(std::uint32_t) <= 64);
 
 /// Intrusive LIFO or FIFO of Gs through `link`.
 class GQueue {

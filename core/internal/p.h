@@ -10,6 +10,7 @@
 #include <heddle/core/internal/sanitizer.h>
 #include <heddle/core/internal/stack.h>
 #include <heddle/core/internal/timers.h>
+#include <heddle/core/sched_stats.h>
 #include <heddle/core/section.h>
 
 namespace heddle {
@@ -42,25 +43,25 @@ struct alignas(128) P {
   Poller* poller = nullptr;  // made by home, used by whoever holds the P, or sleeps as its host while it is idle
 
   // Owned by the holder.
-  std::uint32_t tick = 0;            // one per G run; every 61st looks at the global queue first
   std::uint32_t next_streak = 0;     // Gs taken from runnext in a row: they share one turn
   std::uint64_t last_poll = 0;       // coarse ticks of the last reap
   std::uint64_t last_hog = 0;        // coarse ticks when a long runner last had it
   std::uint64_t rng = 0;
+  bool sampling = false;             // what becomes ready in this turn is stamped (latency.h)
   bool at_home = true;               // what the poller was last told: home is the holder
   std::uint64_t next_id = 0;         // goroutine ids come in batches
   std::uint64_t end_id = 0;
   GQueue free_gs[kStackClasses];     // dead Gs with their stacks, hottest first
 
   // Owner writes, others glance.
-  OwnedCounter schedtick;            // Gs run
+  OwnedCounter schedtick;            // Gs run; every 61st time the global queue comes first, every 8th is tended to
   OwnedCounter steals;               // thefts that got something
   OwnedCounter steal_tries;          // victims looked at
   OwnedCounter polls, events;        // reaps, and what they found
   OwnedCounter handoffs;             // times lent to a bound G's M
   std::atomic<std::uint64_t> preempts{0}, retakes{0};  // times taken from a goroutine; by handlers, by sysmon
   OwnedCounter started, ended;       // goroutines; their sums over all Ps tell how many live (run.cc)
-  std::atomic<bool> tend_due{false};  // sysmon: a G ran long, look at timers and poller before the next one
+  std::atomic<bool> tend_due{false};  // sysmon: a G ran long, look at timers and poller before the next one. And as long as it is retired
   std::atomic<PStatus> status{PStatus::kIdle};
   std::atomic<M*> m{nullptr};        // the holder
   std::atomic<M*> host{nullptr};     // idle: the M that sleeps in the poller
@@ -69,6 +70,7 @@ struct alignas(128) P {
   std::atomic<bool> home_waits{false};  // home has no P and wants this one back; whoever takes the flag must give it
 
   OwnedCounter stolen_from[kMaxProcs];  // thefts, by victim
+  OwnedCounter ready_waits[LatencyHistogram::kBuckets];  // from ready to running, sampled
 
   // Shared by their own rules.
   Runq<G> runq;

@@ -4,6 +4,7 @@
 #include <heddle/core/check.h>
 #include <heddle/core/clock.h>
 #include <heddle/core/go.h>
+#include <heddle/core/internal/latency.h>
 #include <heddle/core/internal/leave.h>
 #include <heddle/core/internal/sched.h>
 
@@ -77,6 +78,7 @@ void ready(G* g) {
   const Section section;
   make_runnable(g);
   if (P* p = held_p(section.m()); p != nullptr) [[likely]] {
+    detail::stamp_ready(p, g);
     if (runq_put_next(p, g) && sched.nprocs > 1) wake_p();
     return;
   }
@@ -88,6 +90,7 @@ void ready_tail(G* g) {
   const Section section;
   make_runnable(g);
   if (P* p = held_p(section.m()); p != nullptr) [[likely]] {
+    detail::stamp_ready(p, g);
     runq_put(p, g);
     // On the scheduler's side whoever reaps a batch wakes once for all of it.
     if (section.m()->curg != nullptr && sched.nprocs > 1) wake_p();

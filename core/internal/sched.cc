@@ -20,10 +20,6 @@
 //     stopped: so they get a third of a busy P or so, and a short request waits for one slice at most.
 #include <heddle/core/internal/sched.h>
 
-#if defined(__x86_64__)
-#include <x86intrin.h>
-#endif
-
 #include <time.h>
 
 #include <algorithm>
@@ -33,6 +29,7 @@
 #include <heddle/core/check.h>
 #include <heddle/core/clock.h>
 #include <heddle/core/internal/context.h>
+#include <heddle/core/internal/latency.h>
 #include <heddle/core/internal/sanitizer.h>
 #include <heddle/core/internal/world.h>
 
@@ -52,6 +49,7 @@ constinit Sched sched;
 namespace {
 
 constexpr std::uint32_t kGlobalEvery = 61;  // Go's: prime, so that it falls out of step with users' periods
+constexpr std::uint32_t kSampleEvery = kGlobalEvery;  // turns (latency.h); those that find_own() leaves alone anyway
 constexpr std::uint32_t kTendTurns = 8;  // Gs; the clock costs 10 ns, and so few of a request's 10 us are kTendEvery
 constexpr std::uint32_t kNextStreak = 256;  // some 10-20 us of the shortest possible Gs
 constexpr std::int64_t kTendEvery = 100'000;  // ns
@@ -61,18 +59,7 @@ constexpr std::uint64_t kHogFactor = 20;      // kHogEvery = 2 ms, in kTendEvery
 constexpr std::uint32_t kWakeDepth = 2;  // Gs that a reap must leave over to be worth another M's wake (5-8 us)
 constexpr int kTimersPerTurn = 8;           // lazy timers fired at least at each look, however long the queue is
 
-// Ticks of a clock that costs a few ns, for "has kTendEvery passed?" only.
-[[nodiscard]] std::uint64_t coarse_ticks() noexcept {
-#if defined(__x86_64__)
-  return __rdtsc();
-#elif defined(__aarch64__)
-  std::uint64_t v;
-  asm volatile("mrs %0, cntvct_el0" : "=r"(v));
-  return v;
-#endif
-}
-
-// kTendEvery in those ticks. x86: at 2 GHz; a faster clock only means that we look a little more often. arm64: 25 MHz to
+// kTendEvery in coarse ticks. x86: at 2 GHz; a faster clock only means that we look a little more often. arm64: 25 MHz to
 // 1 GHz; at the lowest this is 4 ms, at the highest 100 us.
 constexpr std::uint64_t kTendTicks =
 #if defined(__x86_64__)
@@ -262,6 +249,7 @@ HEDDLE_INLINE_SWITCH void enter_g(M* m, G* g) noexcept {
     case Leave::kYield:
       g->status.store(GStatus::kRunnable, std::memory_order_relaxed);  // relaxed: published by the queue
       if (m->p != nullptr) [[likely]] {
+        detail::stamp_ready(m->p, g);
         if (!m->p->runq.push(g)) [[unlikely]] runq_put(m->p, g);
       } else {
         sched.globq.push(g);
@@ -358,6 +346,7 @@ namespace {
   detail::ThreadState* ts = m->ts;
   bool stays = true;
   while (stays) {
+    if (g->ready_at != 0) [[unlikely]] detail::note_ready_wait(m->p, g);
     // relaxed: a wish for the last G; one that comes now and is lost is repeated.
     if (ts->want_yield.load(std::memory_order_relaxed) != 0) ts->want_yield.store(0, std::memory_order_relaxed);
     g->m = m;
@@ -380,20 +369,18 @@ namespace {
 }
 
 // What find_runnable() returns nearly always, for a fraction of its price: the next of our own queue, unless there is
-// anything else to look at in this turn. nullptr: ask find_runnable(), which counts the turn. keeps I1 to I4
+// anything else to look at in this turn. nullptr: ask find_runnable(). keeps I1 to I4
 [[gnu::always_inline]] inline G* find_own(M* m) noexcept {
   // acquire, both: as in find_runnable() and stand_if_asked().
   if (sched.stopping.load(std::memory_order_acquire) || !m->settled) [[unlikely]] return nullptr;
   if ((sched.world.load(std::memory_order_acquire) & 1) != 0 || sched.seed != 0) [[unlikely]] return nullptr;
   P* p = m->p;
-  const std::uint32_t tick = p->tick + 1;
+  const std::uint64_t tick = p->schedtick.get();
   // relaxed: as in tend().
   if (tick % kTendTurns == 0 || tick % kGlobalEvery == 0 || p->tend_due.load(std::memory_order_relaxed)) return nullptr;
-  // relaxed: as in find_runnable(); and a G that becomes a hog now is seen in a turn's time (I4).
-  if (p->retired.load(std::memory_order_relaxed) || sched.hogs.size() != 0) [[unlikely]] return nullptr;
-  G* g = pick(p);
-  if (g != nullptr) [[likely]] p->tick = tick;
-  return g;
+  // A retired P always has tend_due. A G that becomes a hog now is seen in a turn's time (I4).
+  if (p->sampling || sched.hogs.size() != 0) [[unlikely]] return nullptr;
+  return pick(p);
 }
 
 }  // namespace
@@ -433,7 +420,8 @@ G* find_runnable(M* m) {
       if (!stop_m(m)) return nullptr;
       continue;
     }
-    const std::uint32_t tick = ++p->tick;
+    const std::uint64_t tick = p->schedtick.get();
+    p->sampling = tick % kSampleEvery == 0 && detail::ns_per_tick.load(std::memory_order_relaxed) != 0;  // relaxed: a number
     // relaxed: as in tend().
     if (tick % kTendTurns == 0 || p->tend_due.load(std::memory_order_relaxed)) tend(p);
     if (tick % kGlobalEvery == 0) {

@@ -89,6 +89,7 @@ bool add_p() noexcept {
   P* p = &sched.ps[i];
   M* m = &sched.ms[i];
   p->retired.store(true, std::memory_order_relaxed);  // relaxed: published by nps
+  p->tend_due.store(true, std::memory_order_relaxed);  // relaxed: likewise; see change_procs()
   LateHome home{m, homes_counted.load(std::memory_order_relaxed) + 1};  // relaxed: ours
   int err = 0;
   {
@@ -124,9 +125,10 @@ void change_procs(int n) noexcept {
     constexpr timespec kPause{0, 5'000'000};
     ::nanosleep(&kPause, nullptr);
   }
-  // relaxed, both: as above; and read by holders of the P, after the stop.
+  // relaxed, all: as above; and read by holders of the P, after the stop.
   for (int i = 0; i < sched.nps.load(std::memory_order_relaxed); ++i) {
     sched.ps[i].retired.store(i >= n, std::memory_order_relaxed);
+    if (i >= n) sched.ps[i].tend_due.store(true, std::memory_order_relaxed);  // so that find_own() leaves it alone
   }
   sched.nprocs.set(n);
   static_cast<void>(start_the_world());

@@ -10,6 +10,7 @@
 #include <heddle/core/go.h>
 #include <heddle/core/internal/context.h>
 #include <heddle/core/internal/sanitizer.h>
+#include <heddle/core/internal/latency.h>
 #include <heddle/core/internal/leave.h>
 #include <heddle/core/internal/panics.h>
 #include <heddle/core/internal/sched.h>
@@ -101,6 +102,7 @@ void queue_new(G* g) noexcept {
   const Section section;
   if (P* p = held_p(section.m()); p != nullptr) [[likely]] {
     p->started.add();
+    detail::stamp_ready(p, g);
     if (runq_put_next(p, g) && sched.nprocs > 1) wake_p();
     return;
   }
@@ -118,7 +120,9 @@ void queue_many(GQueue& all) noexcept {
   P* p = held_p(section.m());
   if (p != nullptr) [[likely]] {
     p->started.add(n);
-    runq_put_next(p, all.pop_front());
+    G* first = all.pop_front();
+    detail::stamp_ready(p, first);  // one for all of a batch
+    runq_put_next(p, first);
     p->runq.push_many(n - 1, [&all]() noexcept { return all.pop_front(); });
   } else {
     sched.started_elsewhere.fetch_add(n, std::memory_order_relaxed);  // relaxed: see all_ended()
@@ -129,6 +133,7 @@ void queue_many(GQueue& all) noexcept {
 
 void make_startable(G* g, void (*entry)(void*), std::size_t boxed = 0) noexcept {
   g->entry = entry;
+  g->ready_at = 0;
   g->boxed = boxed;
   g->sp = make_context(static_cast<std::byte*>(g->closure), &g_main, g);
 #if HEDDLE_TSAN

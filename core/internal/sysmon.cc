@@ -31,6 +31,7 @@
 #include <heddle/core/check.h>
 #include <heddle/core/clock.h>
 #include <heddle/core/internal/deadlock.h>
+#include <heddle/core/internal/latency.h>
 #include <heddle/core/internal/pool_clock.h>
 #include <heddle/core/internal/report.h>
 #include <heddle/core/internal/sched.h>
@@ -114,6 +115,7 @@ void* sysmon_thread(void*) {
   bool asked = false;  // whether it is dead, in this idle time
   std::int64_t next_trace = sched.schedtrace_ms > 0 ? sched.start_time : kNever;
   for (;;) {
+    detail::measure_ticks();
     const std::int64_t now = nanotime();
     const std::uint64_t ticks = all_ticks();
     if (ticks != last_ticks) {

@@ -3,8 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
+#include <cstdint>
 
 #include <heddle/core/blocking.h>
+#include <heddle/core/clock.h>
 #include <heddle/core/go.h>
 #include <heddle/core/run.h>
 #include <heddle/core/wait_group.h>
@@ -60,6 +63,59 @@ TEST(SchedStats, counts_preemptions) {
         EXPECT_GE(sched_stats().procs[0].handoffs, 1U);  // main came back by one
       },
       {.procs = 1});
+}
+
+TEST(LatencyHistogram, puts_each_wait_below_its_bound_and_not_below_the_one_before) {
+  for (std::uint64_t ns = 0; ns < std::uint64_t{1} << 34; ns += ns / 37 + 1) {
+    const std::size_t i = LatencyHistogram::bucket_of(ns);
+    ASSERT_LT(i, LatencyHistogram::kBuckets);
+    EXPECT_LT(static_cast<std::int64_t>(ns), LatencyHistogram::bound(i).count()) << ns;
+    if (i > 0) {
+      EXPECT_GE(static_cast<std::int64_t>(ns), LatencyHistogram::bound(i - 1).count()) << ns;
+    }
+  }
+  EXPECT_EQ(LatencyHistogram::bucket_of(~std::uint64_t{0}), LatencyHistogram::kBuckets - 1);
+}
+
+TEST(LatencyHistogram, tells_quantiles) {
+  LatencyHistogram h;
+  EXPECT_EQ(h.quantile(0.5), Duration::zero());
+  h.counts[LatencyHistogram::bucket_of(100)] = 99;
+  h.counts[LatencyHistogram::bucket_of(1'000'000)] = 1;
+  EXPECT_EQ(h.samples(), 100U);
+  EXPECT_EQ(h.quantile(0), h.quantile(0.99));
+  EXPECT_EQ(h.quantile(0.99), LatencyHistogram::bound(LatencyHistogram::bucket_of(100)));
+  EXPECT_EQ(h.quantile(1), LatencyHistogram::bound(LatencyHistogram::bucket_of(1'000'000)));
+  LatencyHistogram twice = h;
+  twice += h;
+  EXPECT_EQ(twice.samples(), 200U);
+  EXPECT_EQ(twice.quantile(0.99), h.quantile(0.99));
+}
+
+// A hundred goroutines that each keep the P for 20 us and yield: whoever is ready waits for the 99 others.
+TEST(SchedStats, samples_how_long_the_ready_wait) {
+  heddle::run(
+      [] {
+        const LatencyHistogram before = sched_stats().ready_waits;
+        EXPECT_EQ(before.samples(), 0U);
+        bool enough = false;
+        WaitGroup wg;
+        for (int i = 0; i < 100; ++i) {
+          wg.go([&, i] {
+            while (!enough) {
+              const TimePoint until = now() + std::chrono::microseconds(20);
+              while (now() < until) {}
+              if (i == 0) enough = sched_stats().ready_waits.samples() >= 50;
+              gosched();
+            }
+          });
+        }
+        wg.wait();
+        const SchedStats s = sched_stats();
+        EXPECT_EQ(s.ready_waits.samples(), s.procs[0].ready_waits.samples());
+        EXPECT_GE(s.ready_waits.quantile(0.5), std::chrono::milliseconds(1));
+      },
+      {.procs = 1, .preempt = false});
 }
 
 }  // namespace
