@@ -51,6 +51,7 @@ M* take_successor(P* p) noexcept {
 }
 
 void untake_successor(P* p, M* m) noexcept {
+  sanitizer::happens_after(m);  // enter_m(): found by way of a bit
   if (m->preempted_seen.load(std::memory_order_acquire)) {
     // At the end of the queue now, which is no loss. Not by `curg`, which is the thread's own.
     // relaxed: the thread sleeps.
