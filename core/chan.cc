@@ -7,6 +7,7 @@
 
 #include <heddle/core/check.h>
 #include <heddle/core/internal/chan_core.h>
+#include <heddle/core/internal/sched.h>
 #include <heddle/core/internal/waits_for.h>
 #include <heddle/core/park.h>
 
@@ -47,7 +48,7 @@ ChanCore* chan_make(const ElemOps& ops, std::size_t capacity) {
   if (capacity > (std::numeric_limits<std::size_t>::max() / 2 - offset) / ops.size) throw std::bad_array_new_length();
   const std::size_t behind = capacity == 0 ? 0 : sizeof(void*);  // ChanCore::end()
   void* block = ::operator new(offset + capacity * ops.size + behind, block_align(ops.align));
-  return ::new (block) ChanCore(ops, capacity, static_cast<std::byte*>(block) + offset);
+  return ::new (block) ChanCore(ops, capacity, static_cast<std::byte*>(block) + offset, sched.bubble != nullptr);
 }
 
 // relaxed: who copies a handle has one, so the count cannot reach 0 meanwhile.

@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include <heddle/core/internal/bubble.h>
+
 namespace heddle {
 
 void fatal(const char* format, ...) noexcept {
@@ -19,6 +21,7 @@ void fatal(const char* format, ...) noexcept {
   if (used > static_cast<int>(sizeof text) - 2) used = sizeof text - 2;
   text[used++] = '\n';
   [[maybe_unused]] const auto written = ::write(STDERR_FILENO, text, static_cast<std::size_t>(used));
+  tell_test_seed();
   std::abort();
 }
 

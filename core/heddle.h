@@ -31,5 +31,6 @@
 #include <heddle/core/timer.h>
 #include <heddle/core/task.h>
 #include <heddle/core/traceback.h>
+#include <heddle/core/test.h>
 #include <heddle/core/wait_group.h>
 #include <heddle/core/work_pool.h>

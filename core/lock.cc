@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <heddle/core/check.h>
+#include <heddle/core/internal/bubble.h>
 
 namespace heddle {
 namespace {
@@ -24,6 +25,15 @@ void cpu_relax() noexcept {
 }  // namespace
 
 void RawMutex::lock_slow() noexcept {
+  // relaxed: it says of which kind the lock is; the CAS decides.
+  if (word_.load(std::memory_order_relaxed) == kTestedFree) {
+    detail::leave_section();
+    schedule_point();
+    detail::enter_section();
+    std::uint32_t free = kTestedFree;
+    // acquire: as in lock(); the way from unlock()'s release to 4 is a read-modify-write.
+    if (word_.compare_exchange_strong(free, kTestedHeld, std::memory_order_acquire, std::memory_order_relaxed)) return;
+  }
   // A holder is a few dozen instructions from its unlock, unless the kernel took its CPU: spin for about as long as that
   // takes, then sleep. On one CPU the spin is wasted but short (40 pauses are some 1-2 us).
   for (int spin = 0; spin < 40; ++spin) {
@@ -36,10 +46,22 @@ void RawMutex::lock_slow() noexcept {
     cpu_relax();
   }
   // acquire: as in lock(). Taken as 2, because others may sleep behind us: keeps I2.
-  while (word_.exchange(2, std::memory_order_acquire) != 0) futex(&word_, FUTEX_WAIT_PRIVATE, 2);
+  for (;;) {
+    const std::uint32_t was = word_.exchange(2, std::memory_order_acquire);
+    if (was == 0 || was == kTestedFree) return;
+    futex(&word_, FUTEX_WAIT_PRIVATE, 2);
+  }
 }
 
-void RawMutex::wake_one() noexcept { futex(&word_, FUTEX_WAKE_PRIVATE, 1); }
+void RawMutex::unlock_slow(std::uint32_t was) noexcept {
+  if (was == 2) {
+    futex(&word_, FUTEX_WAKE_PRIVATE, 1);
+    return;
+  }
+  std::uint32_t free = 0;
+  // relaxed: unlock() has released; whoever took the lock at 0 keeps it.
+  static_cast<void>(word_.compare_exchange_strong(free, kTestedFree, std::memory_order_relaxed));
+}
 
 #ifdef HEDDLE_DCHECKS
 namespace {

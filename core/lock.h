@@ -5,10 +5,16 @@
 //
 //     0 free  --lock-->  1 held  --a waiter comes-->  2 held, somebody may sleep  --unlock wakes one-->  0
 //
+// A lock made for a test's bubble (internal/bubble.h) has a 0 of its own, so that it, and no other, goes by the slow paths:
+//
+//     4 free  --lock, after a point of the schedule-->  5 held  --unlock, by way of 0-->  4
+//
+// and is like any other from the moment that another thread meets it at 0 or 5.
+//
 // Holding one is a runtime section (section.h): a thread that holds one keeps its P and is not preempted, or all others
 // would wait for a goroutine that waits for its turn.
 //
-// I1. Only the holder moves the word to 0, so a section is exclusive.
+// I1. Only the holder moves the word to 0 or 4, so a section is exclusive.
 // I2. A sleeper has put 2 there before it sleeps, and a woken one takes the lock as 2; so unlock never forgets a sleeper.
 #pragma once
 
@@ -24,6 +30,8 @@ namespace heddle {
 class RawMutex {
  public:
   constexpr explicit RawMutex(LockRank rank) noexcept : rank_(rank) {}
+  /// `tested`: its lock() is a point of a test's schedule. Such a lock must outlive each unlock() of it.
+  RawMutex(LockRank rank, bool tested) noexcept : word_(tested ? kTestedFree : 0), rank_(rank) {}
   RawMutex(const RawMutex&) = delete;
   RawMutex& operator=(const RawMutex&) = delete;
 
@@ -51,7 +59,7 @@ class RawMutex {
   void unlock() noexcept {
     note_unlocked();
     // release: publishes the section to the next holder; pairs with the acquire in lock().
-    if (word_.exchange(0, std::memory_order_release) == 2) wake_one();
+    if (const std::uint32_t was = word_.exchange(0, std::memory_order_release); was != 1) unlock_slow(was);
     detail::leave_section();
   }
 
@@ -66,7 +74,10 @@ class RawMutex {
   void note_unlocked() const noexcept {}
 #endif
   void lock_slow() noexcept;
-  void wake_one() noexcept;
+  void unlock_slow(std::uint32_t was) noexcept;
+
+  static constexpr std::uint32_t kTestedFree = 4;
+  static constexpr std::uint32_t kTestedHeld = 5;
 
   std::atomic<std::uint32_t> word_{0};
   LockRank rank_;

@@ -3,9 +3,14 @@
 #include <heddle/core/check.h>
 #include <heddle/core/clock.h>
 #include <heddle/core/go.h>
+#include <heddle/core/internal/bubble.h>
 #include <heddle/core/internal/sched.h>
 
 namespace heddle {
+
+constinit std::uint32_t detail::new_mutex_state = 0;
+void detail::test_new_mutexes(bool on) noexcept { new_mutex_state = on ? Mutex::kTested : 0; }
+
 namespace {
 
 constexpr std::int64_t kStarvesAfter = 1'000'000;  // ns; Go's starvationThresholdNs
@@ -57,6 +62,7 @@ Mutex::~Mutex() {
 #endif
 
 void Mutex::lock_slow() {
+  schedule_point();
   std::int64_t waiting_since = 0;
   bool starving = false;
   bool awake = false;                                          // `woken` is ours to clear
@@ -106,9 +112,10 @@ void Mutex::unlock_slow(std::uint32_t now) {
     if (state_.compare_exchange_weak(now, (now - kWaiter) | kWoken, std::memory_order_relaxed,
                                      std::memory_order_relaxed)) {
       sema_.release();
-      return;
+      break;
     }
   }
+  schedule_point();  // without the lock, which may be gone by now
 }
 
 }  // namespace heddle

@@ -1,11 +1,13 @@
 // Mutex: a lock that parks the goroutine, not the thread. Go's algorithm (src/sync/mutex.go).
 //
-//   state:   | waiters: 29 bits | starving: 1 | woken: 1 | locked: 1 |
+//   state:   | waiters: 28 bits | tested: 1 | starving: 1 | woken: 1 | locked: 1 |
 //
 //   normal     unlock() frees the lock and wakes the first waiter, which then competes with newcomers. They usually win,
 //              being on a CPU already: that is what makes it fast (no switch per hand-over).
 //   starving   a waiter that has lost for 1 ms sets it. unlock() leaves the lock to the first waiter outright, newcomers
 //              queue up behind. Left by a waiter that is the last one or waited for less than 1 ms.
+//   tested     from birth to death, for one made in a test's bubble (core/test.h): every lock() and unlock() then takes the
+//              slow path, where the test's schedule has its say. It says nothing about the lock.
 //
 // I1. `locked` clear and nobody starving: whoever sets `locked` by CAS has the lock.
 // I2. `woken` means that somebody awake competes already; so unlock() wakes at most one waiter at a time.
@@ -22,6 +24,12 @@
 
 namespace heddle {
 
+namespace detail {
+/// What the state of a Mutex is at first; changed by the testing kit while no scheduler runs.
+extern constinit std::uint32_t new_mutex_state;
+void test_new_mutexes(bool on) noexcept;
+}  // namespace detail
+
 /// Mutual exclusion between goroutines. Works with std::lock_guard, std::unique_lock and std::scoped_lock.
 ///
 /// Not recursive. It has no owner: one goroutine may lock it and another unlock it, and the holder may park.
@@ -29,7 +37,7 @@ namespace heddle {
 /// Lifetime: may be destroyed as soon as nobody holds it or waits for it, also by who has just got it.
 class Mutex {
  public:
-  constexpr Mutex() noexcept = default;
+  constexpr Mutex() noexcept : state_(first_state()) {}
 #ifdef HEDDLE_DCHECKS
   ~Mutex();  // dies with a message if it is locked
 #endif
@@ -64,13 +72,23 @@ class Mutex {
   static constexpr std::uint32_t kLocked = 1;
   static constexpr std::uint32_t kWoken = 2;
   static constexpr std::uint32_t kStarving = 4;
-  static constexpr std::uint32_t kWaiter = 8;  // one of them
+  static constexpr std::uint32_t kTested = 8;
+  static constexpr std::uint32_t kWaiter = 16;  // one of them
+
+  friend void detail::test_new_mutexes(bool on) noexcept;
+  static constexpr std::uint32_t first_state() noexcept {
+    if consteval {
+      return 0;
+    } else {
+      return detail::new_mutex_state;
+    }
+  }
 
   void lock_slow();
   void unlock_slow(std::uint32_t now);
   bool spin(std::uint32_t* old, bool awake) noexcept;
 
-  std::atomic<std::uint32_t> state_{0};
+  std::atomic<std::uint32_t> state_;
   Sema sema_;
 };
 

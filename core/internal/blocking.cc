@@ -190,13 +190,14 @@ void exit_blocking() {
   G* g = current_g();
   if (g == nullptr) return;
   if (g->locks != 0) return exit_syscall();
-  sched.blocking.fetch_sub(1, std::memory_order_relaxed);
   bool without = false;
   {
     const Section section;
     without = held_p() == nullptr;
   }
   if (without) gosched();
+  // Until here: who finds the count at 0 finds the goroutine running on a P (bubble.cc). release: pairs with who asks.
+  sched.blocking.fetch_sub(1, std::memory_order_release);
 }
 
 }  // namespace detail

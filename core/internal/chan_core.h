@@ -24,9 +24,11 @@
 namespace heddle::detail {
 
 struct ChanCore {
-  ChanCore(const ElemOps& elem, std::size_t cap, std::byte* buf) noexcept : ops(&elem), buffer(buf), capacity(cap) {}
+  /// `tested`: each operation is a point of a test's schedule.
+  ChanCore(const ElemOps& elem, std::size_t cap, std::byte* buf, bool tested) noexcept
+      : lock(LockRank::kChan, tested), ops(&elem), buffer(buf), capacity(cap) {}
 
-  RawMutex lock{LockRank::kChan};
+  RawMutex lock;
   std::atomic<bool> closed{false};
   std::atomic<std::size_t> count{0};  // values in the buffer
   WaitQueue receivers;                // their `value` is an empty optional<T>

@@ -25,6 +25,7 @@
 #include <string>
 
 #include <heddle/core/check.h>
+#include <heddle/core/internal/bubble.h>
 #include <heddle/core/internal/panics.h>
 #include <heddle/core/internal/report.h>
 #include <heddle/core/internal/sched.h>
@@ -207,6 +208,7 @@ void on_quit(int) {
   claim_failure();
   say(message.data(), message.size());
   say("\n", 1);
+  tell_test_seed();
   failure.g = g;
   failure.level = traceback_level();
   if (failure.level == TracebackLevel::kNone) ::_exit(2);

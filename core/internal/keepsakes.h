@@ -10,7 +10,8 @@
 //     ended.
 // I3. `labels` holds a reference. The goroutine itself, and a signal handler on its thread, read it at will; others
 //     take a reference by labels_of(), under the lock that guards taking one away (labels.cc).
-// I4. `flags` is 0 exactly if there is nothing to inherit and nothing to drop.
+// I4. `flags` is 0 exactly if there is nothing to inherit and nothing to drop. One flag stands for no keepsake: kTested, of a
+//     goroutine in a test's bubble, leads go() by way of the slow path here to the bubble (bubble.h I4).
 #pragma once
 
 #include <atomic>
@@ -33,7 +34,7 @@ struct MoreLocals {
 };
 
 struct Keepsakes {
-  enum Flag : std::uint32_t { kLabels = 1, kLocals = 2, kHeirlooms = 4 };  // heirlooms: values that pass to children
+  enum Flag : std::uint32_t { kLabels = 1, kLocals = 2, kHeirlooms = 4, kTested = 8 };  // heirlooms: values that pass to children
 
   std::uint32_t flags = 0;
   std::atomic<const detail::LabelSet*> labels{nullptr};

@@ -462,6 +462,8 @@ void start_dump_thread() noexcept {
 
 void reports_open() noexcept { open.store(true, std::memory_order_seq_cst); }  // seq_cst: see enter()
 
+bool reports_under_way() noexcept { return under_way.load(std::memory_order_seq_cst) != 0; }  // seq_cst: as enter()
+
 void reports_close() noexcept {
   open.store(false, std::memory_order_seq_cst);  // seq_cst: see enter()
   while (under_way.load(std::memory_order_seq_cst) != 0) {

@@ -51,6 +51,8 @@ void start_dump_thread() noexcept;
 
 /// run() begins; run() ends: no new report threads, and those under way have ended on return.
 void reports_open() noexcept;
+/// A report's thread is at work, or about to be.
+[[nodiscard]] bool reports_under_way() noexcept;
 void reports_close() noexcept;
 
 }  // namespace heddle

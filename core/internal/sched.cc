@@ -28,6 +28,7 @@
 
 #include <heddle/core/check.h>
 #include <heddle/core/clock.h>
+#include <heddle/core/internal/bubble.h>
 #include <heddle/core/internal/context.h>
 #include <heddle/core/internal/latency.h>
 #include <heddle/core/internal/sanitizer.h>
@@ -314,7 +315,7 @@ bool settle_p(M* m) {
     p->at_home = at_home;
     p->poller->drive(at_home);
   }
-  m->settled = at_home && m->lent == nullptr;
+  m->settled = at_home && m->lent == nullptr && sched.bubble == nullptr;  // bubble.h I4
   return true;
 }
 
@@ -412,6 +413,12 @@ G* find_runnable(M* m) {
       if (!settle_p(m)) return nullptr;
       // To an M with a locked G: what to run came with the P.
       if (m->lent != nullptr) return std::exchange(m->lent, nullptr);
+      if (sched.bubble != nullptr) {
+        if (stand_if_asked(m)) continue;
+        if (G* g = sched.bubble->next(m->p); g != nullptr) return g;
+        if (!sched.bubble->rest(m)) return nullptr;
+        continue;
+      }
     }
     if (stand_if_asked(m)) [[unlikely]] continue;
     P* p = m->p;

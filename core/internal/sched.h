@@ -12,6 +12,7 @@
 //   spares.cc     spares_start                           threads for Ps whose own are busy
 //   run.cc        run                                    start and end
 //   sysmon.cc     sysmon                                 the watchdog
+//   bubble.cc     next                                   a test's schedule, in the place of find_runnable's
 //
 // P i and worker M i belong together: the M made the P's poller, usually holds the P, and sleeps in that poller while the P
 // is idle. While a goroutine keeps that M (it computes on, or blocks in the kernel) another M holds the P and drives the
@@ -41,6 +42,8 @@ class RareInt {
   int v_ = 0;
 };
 
+class Bubble;
+
 struct Sched {
   RareInt nprocs;                // Ps that run goroutines: the first so many of ps
   std::atomic<int> nps{0};       // Ps ever made in this run(); those from nprocs on are retired (set_procs.cc)
@@ -49,6 +52,7 @@ struct Sched {
   P* ps = nullptr;       // room for kMaxProcs; the first nps exist
   M* ms = nullptr;       // likewise: their homes
   std::uint64_t seed = 0;
+  Bubble* bubble = nullptr;  // a test's (bubble.h); null: none
   int schedtrace_ms = 0;
   bool scheddetail = false;
   std::int64_t start_time = 0;

@@ -108,12 +108,12 @@ inline void let_others_park() {
 /// run() with one P, where only a park or a yield lets another goroutine run: what each line of `fn` finds is certain.
 template <class Fn>
 void on_one_p(Fn fn) {
-  run(fn, {.procs = 1, .preempt = false});
+  heddle::run(fn, {.procs = 1, .preempt = false});
 }
 
 template <class Fn>
 void on_procs(int procs, Fn fn) {
-  run(fn, {.procs = procs});
+  heddle::run(fn, {.procs = procs});
 }
 
 /// Runs `scenario(seed, effort)` under `seeds` permuted one-P schedules with little to do each, and on two and four Ps with
@@ -122,12 +122,12 @@ template <class Scenario>
 void on_all_schedules(Scenario scenario, int seeds = 400) {
   for (int seed = 1; seed <= seeds / kSlow; ++seed) {
     SCOPED_TRACE("procs 1, seed " + std::to_string(seed));
-    run([&] { scenario(static_cast<std::uint64_t>(seed), 1); }, {.procs = 1, .seed = static_cast<std::uint64_t>(seed)});
+    heddle::run([&] { scenario(static_cast<std::uint64_t>(seed), 1); }, {.procs = 1, .seed = static_cast<std::uint64_t>(seed)});
     if (testing::Test::HasFailure()) return;
   }
   for (const int procs : {1, 2, 4}) {
     SCOPED_TRACE("procs " + std::to_string(procs));
-    run([&] { scenario(std::uint64_t{0}, 500 / kSlow); }, {.procs = procs});
+    heddle::run([&] { scenario(std::uint64_t{0}, 500 / kSlow); }, {.procs = procs});
     if (testing::Test::HasFailure()) return;
   }
 }
