@@ -189,6 +189,11 @@ Explored run_many(std::uint64_t seeds, Body body, void* fn, const Options& optio
 
 void wait() { must_have_bubble("test::wait").wait_for_others(); }
 
+void spend(Duration d) {
+  Bubble& bubble = must_have_bubble("test::spend");
+  if (d > Duration::zero()) bubble.set_now(nanos_after(bubble.now(), d));
+}
+
 void yield_point() { schedule_point(); }
 
 std::uint64_t random(std::uint64_t below) { return must_have_bubble("test::random").draw(below); }

@@ -23,10 +23,10 @@
 // memory, and switches between two plain instructions; for these are TSan and run() with more Ps.
 //
 // The clock. now(), sleeps, timers, deadlines of contexts all go by a clock that stands still while any goroutine can
-// run, and jumps to the next timer when all are *durably blocked*: each waits for another one, or for a timer. Not
-// durably blocked are a goroutine in blocking() and one that waits for a report (dump()); and as long as net watches a
-// descriptor nobody is, because what may come from there cannot be known: use in-memory transports, or let the clock
-// stand.
+// run (but for spend()), and jumps to the next timer when all are *durably blocked*: each waits for another one, or for
+// a timer. Not durably blocked are a goroutine in blocking() and one that waits for a report (dump()); and as long as
+// net watches a descriptor nobody is, because what may come from there cannot be known: use in-memory transports, or
+// let the clock stand.
 //
 // The same seed gives the same schedule, in every process, as long as the body does the same. So it should not ask
 // addresses (an unordered_map of pointers), the real time, random numbers of others than random(), or what earlier
@@ -130,6 +130,12 @@ Explored explore(std::uint64_t seeds, Fn&& fn, const Options& options = {},
 ///
 /// Errors:  a panic if another goroutine is in it. Threads: goroutines of a body.
 void wait();
+
+/// The clock goes on by `d`, as if the caller had computed for so long: timers that come due meanwhile fire late, and
+/// those of the same instant together. Nobody else runs.
+///
+/// Threads: goroutines of a body.
+void spend(Duration d);
 
 /// Lets another goroutine run if the schedule says so: for code whose order matters between two operations that are
 /// points of the schedule by themselves. Elsewhere it does nothing. Threads: any.

@@ -14,8 +14,8 @@
 //     point yields, whether a timer that is due fires before or after the next goroutine, and what select draws.
 //     Nothing that a decision depends on comes from an address, the real time, sysmon or an earlier seed: begin() sets
 //     P's generator and the ids anew, and the heap of timers is empty.
-// I2. The clock moves in next() only, when nothing is runnable and nothing is up to the outside (durable()); so it
-//     stands still while goroutines run.
+// I2. The clock moves when nothing is runnable and nothing is up to the outside (durable()), in next(), or because the
+//     goroutine that runs says so (test::spend()); so it stands still while goroutines run.
 // I3. In kOver no goroutine runs but the driver: others that are runnable wait in pool_ for run()'s end.
 // I4. Costs nobody else anything: M::settled never holds in a session, and what is not settled was the slow branch of
 //     find_runnable() before; a Mutex, and a channel's lock, made in a session have a state that leads to their slow

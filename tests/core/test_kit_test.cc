@@ -107,6 +107,24 @@ TEST(TestClock, is_that_of_timers_selects_and_contexts) {
   });
 }
 
+TEST(TestClock, goes_on_by_what_a_goroutine_spends_and_timers_are_late) {
+  test::explore(50, [] {
+    const TimePoint start = now();
+    TimePoint woke;
+    WaitGroup wg;
+    wg.go([&] {
+      sleep(10ms);
+      woke = now();
+    });
+    test::wait();
+    test::spend(25ms);
+    test::spend(-1ms);
+    EXPECT_EQ(now() - start, 25ms);
+    wg.wait();
+    EXPECT_EQ(woke - start, 25ms);
+  });
+}
+
 TEST(TestClock, fires_timers_in_the_order_of_their_times) {
   test::explore(50, [] {
     std::vector<int> order;

@@ -1,7 +1,7 @@
 // Timer, Ticker, after, after_func: Go's rules for them, under any interleaving, and by the million.
 //
-// Where a test must be sure of the time it stops the clock (FakeTime) and moves it by hand: a timer fires when a look
-// at the clock says so, and with one P the main goroutine makes the scheduler look by yielding.
+// Where a test must be sure of the time it runs on the testing kit's clock, and lets time pass as if it computed: so timers are
+// late, and several may be due at once.
 #include <gtest/gtest.h>
 #include <heddle/core/clock.h>
 #include <heddle/core/go.h>
@@ -10,6 +10,7 @@
 #include <heddle/core/panic.h>
 #include <heddle/core/run.h>
 #include <heddle/core/select.h>
+#include <heddle/core/test.h>
 #include <heddle/core/timer.h>
 #include <heddle/core/wait_group.h>
 
@@ -28,7 +29,6 @@ namespace heddle {
 namespace {
 
 using namespace std::chrono_literals;
-using test::let_others_park;
 using test::on_procs;
 
 // One P that a goroutine keeps until it waits: what each line finds is certain.
@@ -37,35 +37,19 @@ void on_one_p(Fn fn) {
   run(fn, {.procs = 1, .preempt = false});
 }
 
-std::atomic<std::int64_t> fake_now{0};
-
-// The clock stands still, but for pass(). Around run(): the clock is set while no scheduler runs.
-class FakeTime {
- public:
-  FakeTime() {
-    fake_now = 1'000'000'000;
-    detail::set_clock_for_test([]() noexcept -> std::int64_t { return fake_now; });
-  }
-  ~FakeTime() { detail::set_clock_for_test(nullptr); }
-};
-
-// Lets `d` pass, and the scheduler see it. For one P.
+// Lets `d` pass, and all that is due then happen.
 void pass(Duration d) {
-  fake_now += d.count();
-  for (int i = 0; i < 3; ++i) {
-    sched.ps[0].timers.run(nanotime());
-    let_others_park();
-  }
+  test::spend(d);
+  test::wait();
 }
 
 template <class Fn>
-void on_one_p_in_fake_time(Fn fn) {
-  const FakeTime time;
-  on_one_p(fn);
+void in_fake_time(Fn fn) {
+  test::explore(20, fn, {.failed = [] { return testing::Test::HasFailure(); }});
 }
 
 TEST(Timer, sends_the_time_once_when_it_has_come) {
-  on_one_p_in_fake_time([] {
+  in_fake_time([] {
     Timer timer(10ms);
     pass(9ms);
     EXPECT_FALSE(timer.c().try_recv().has_value());
@@ -99,7 +83,7 @@ TEST(Timer, with_no_time_to_wait_fires_at_once) {
 }
 
 TEST(Timer, set_to_the_end_of_time_never_fires) {
-  on_one_p_in_fake_time([] {
+  in_fake_time([] {
     Timer timer(Duration::max());
     pass(24h * 365);
     EXPECT_FALSE(timer.c().try_recv().has_value());
@@ -108,7 +92,7 @@ TEST(Timer, set_to_the_end_of_time_never_fires) {
 }
 
 TEST(Timer, stop_prevents_the_tick) {
-  on_one_p_in_fake_time([] {
+  in_fake_time([] {
     Timer timer(10ms);
     EXPECT_TRUE(timer.stop());
     EXPECT_FALSE(timer.stop());
@@ -118,7 +102,7 @@ TEST(Timer, stop_prevents_the_tick) {
 }
 
 TEST(Timer, stop_takes_back_a_tick_that_nobody_received) {
-  on_one_p_in_fake_time([] {
+  in_fake_time([] {
     Timer timer(10ms);
     pass(10ms);
     EXPECT_TRUE(timer.stop());
@@ -128,7 +112,7 @@ TEST(Timer, stop_takes_back_a_tick_that_nobody_received) {
 }
 
 TEST(Timer, stop_after_the_tick_was_received_is_false) {
-  on_one_p_in_fake_time([] {
+  in_fake_time([] {
     Timer timer(10ms);
     pass(10ms);
     EXPECT_TRUE(timer.c().try_recv().has_value());
@@ -137,7 +121,7 @@ TEST(Timer, stop_after_the_tick_was_received_is_false) {
 }
 
 TEST(Timer, reset_takes_back_a_tick_that_nobody_received) {
-  on_one_p_in_fake_time([] {
+  in_fake_time([] {
     Timer timer(10ms);
     pass(10ms);
     EXPECT_TRUE(timer.reset(20ms));
@@ -152,7 +136,7 @@ TEST(Timer, reset_takes_back_a_tick_that_nobody_received) {
 }
 
 TEST(Timer, reset_to_later_and_to_earlier_both_hold) {
-  on_one_p_in_fake_time([] {
+  in_fake_time([] {
     Timer timer(10ms);
     EXPECT_TRUE(timer.reset(50ms));
     pass(49ms);
@@ -165,7 +149,7 @@ TEST(Timer, reset_to_later_and_to_earlier_both_hold) {
 }
 
 TEST(Timer, reset_after_stop_starts_it_again) {
-  on_one_p_in_fake_time([] {
+  in_fake_time([] {
     Timer timer(10ms);
     EXPECT_TRUE(timer.stop());
     EXPECT_FALSE(timer.reset(20ms));
@@ -175,7 +159,7 @@ TEST(Timer, reset_after_stop_starts_it_again) {
 }
 
 TEST(Timer, its_channel_looks_unbuffered) {
-  on_one_p_in_fake_time([] {
+  in_fake_time([] {
     Timer timer(10ms);
     EXPECT_EQ(timer.c().cap(), 0u);
     pass(10ms);
@@ -185,7 +169,7 @@ TEST(Timer, its_channel_looks_unbuffered) {
 }
 
 TEST(Timer, gone_leaves_a_channel_that_stays_silent) {
-  on_one_p_in_fake_time([] {
+  in_fake_time([] {
     RecvChan<TimePoint> c;
     {
       const Timer timer(10ms);
@@ -198,7 +182,7 @@ TEST(Timer, gone_leaves_a_channel_that_stays_silent) {
 }
 
 TEST(Timer, may_be_moved) {
-  on_one_p_in_fake_time([] {
+  in_fake_time([] {
     Timer a(10ms);
     Timer b(std::move(a));
     a = Timer(20ms);
@@ -211,15 +195,14 @@ TEST(Timer, may_be_moved) {
 }
 
 TEST(Timer, outlives_the_run_that_armed_it_and_serves_the_next) {
-  const FakeTime time;
   std::optional<Timer> timer;
   std::optional<Timer> fired;
-  on_one_p([&] {
+  test::run([&] {
     timer.emplace(10ms);
     fired.emplace(0ms);
     pass(1ms);
   });
-  on_one_p([&] {
+  test::run([&] {
     EXPECT_FALSE(timer->stop());
     EXPECT_TRUE(fired->stop());
     pass(1h);
@@ -241,7 +224,7 @@ TEST(SleepUntil, returns_when_the_time_has_come) {
 }
 
 TEST(After, sends_once) {
-  on_one_p_in_fake_time([] {
+  in_fake_time([] {
     auto c = after(10ms);
     pass(10ms);
     EXPECT_TRUE(c.try_recv().has_value());
@@ -251,7 +234,7 @@ TEST(After, sends_once) {
 }
 
 TEST(After, leaves_no_timer_behind_when_its_channel_is_dropped) {
-  on_one_p_in_fake_time([] {
+  in_fake_time([] {
     for (int i = 0; i < 1000; ++i) {
       auto c = after(1h);
       EXPECT_FALSE(c.try_recv().has_value());
@@ -261,7 +244,7 @@ TEST(After, leaves_no_timer_behind_when_its_channel_is_dropped) {
 }
 
 TEST(Ticker, ticks_on_its_grid_however_late_it_is_served) {
-  on_one_p_in_fake_time([] {
+  in_fake_time([] {
     const TimePoint start = now();
     Ticker ticker(10ms);
     std::vector<std::int64_t> at;
@@ -275,7 +258,7 @@ TEST(Ticker, ticks_on_its_grid_however_late_it_is_served) {
 }
 
 TEST(Ticker, drops_ticks_for_a_slow_receiver) {
-  on_one_p_in_fake_time([] {
+  in_fake_time([] {
     Ticker ticker(10ms);
     for (int i = 0; i < 100; ++i) pass(10ms);
     EXPECT_TRUE(ticker.c().try_recv().has_value());
@@ -289,7 +272,7 @@ TEST(Ticker, drops_ticks_for_a_slow_receiver) {
 }
 
 TEST(Ticker, stop_takes_back_a_tick_and_reset_starts_again) {
-  on_one_p_in_fake_time([] {
+  in_fake_time([] {
     Ticker ticker(10ms);
     pass(10ms);
     ticker.stop();
@@ -317,7 +300,7 @@ TEST(Ticker, refuses_a_period_that_is_none) {
 }
 
 TEST(AfterFunc, runs_the_function_on_a_goroutine_of_its_own) {
-  on_one_p_in_fake_time([] {
+  in_fake_time([] {
     std::uint64_t id = 0;
     auto timer = after_func(10ms, [&] {
       id = goroutine_id();
@@ -333,7 +316,7 @@ TEST(AfterFunc, runs_the_function_on_a_goroutine_of_its_own) {
 }
 
 TEST(AfterFunc, stop_prevents_it) {
-  on_one_p_in_fake_time([] {
+  in_fake_time([] {
     bool ran = false;
     auto timer = after_func(10ms, [&] { ran = true; });
     EXPECT_TRUE(timer.stop());
@@ -344,7 +327,7 @@ TEST(AfterFunc, stop_prevents_it) {
 }
 
 TEST(AfterFunc, reset_runs_it_later_or_once_more) {
-  on_one_p_in_fake_time([] {
+  in_fake_time([] {
     int runs = 0;
     auto timer = after_func(10ms, [&] { ++runs; });
     EXPECT_TRUE(timer.reset(20ms));
@@ -360,7 +343,7 @@ TEST(AfterFunc, reset_runs_it_later_or_once_more) {
 
 // A function's captures tell whether it lives.
 TEST(AfterFunc, its_function_dies_once_it_is_needed_no_more) {
-  on_one_p_in_fake_time([] {
+  in_fake_time([] {
     auto token = std::make_shared<int>(0);
     static_cast<void>(after_func(10ms, [token] {}));  // dropped: goes on
     EXPECT_EQ(token.use_count(), 2);
@@ -501,9 +484,9 @@ TEST(TimerStress, many_goroutines_share_timers) {
       100);
 }
 
-// A million timers over five seconds of a clock moved by hand: none before its time, all of a millisecond in that one.
+// A million timers over 50 ms of a clock moved by hand: none before its time, all of a millisecond in that one.
 TEST(TimerStress, a_million_live_timers_fire_in_their_millisecond) {
-  on_one_p_in_fake_time([] {
+  test::run([] {
     constexpr std::size_t kTimers = 1'000'000 / (test::kSlow * test::kSlow);
     constexpr std::int64_t kMilliseconds = 50;
     test::Random random(7);
@@ -524,7 +507,7 @@ TEST(TimerStress, a_million_live_timers_fire_in_their_millisecond) {
     EXPECT_EQ(sched.ps[0].timers.size(), kTimers);
     std::size_t expected = 0;
     for (std::int64_t ms = 1; ms <= kMilliseconds; ++ms) {
-      fake_now += 1'000'000;
+      test::spend(1ms);
       expected += in[static_cast<std::size_t>(ms)];
       while (shared.fired < expected) gosched();
       EXPECT_EQ(shared.fired, expected);
