@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <heddle/core/go.h>
 #include <heddle/core/run.h>
+#include <heddle/core/test.h>
 
 #include <atomic>
 #include <cstddef>
@@ -116,15 +117,13 @@ void on_procs(int procs, Fn fn) {
   heddle::run(fn, {.procs = procs});
 }
 
-/// Runs `scenario(seed, effort)` under `seeds` permuted one-P schedules with little to do each, and on two and four Ps with
-/// much to do. A failure names the schedule.
+/// Runs `scenario(seed, effort)` under `seeds` seeds of the testing kit with little to do each, and on one, two and four Ps
+/// with much to do. A failure names the schedule. The kit's clock stands still while the scenario yields.
 template <class Scenario>
 void on_all_schedules(Scenario scenario, int seeds = 400) {
-  for (int seed = 1; seed <= seeds / kSlow; ++seed) {
-    SCOPED_TRACE("procs 1, seed " + std::to_string(seed));
-    heddle::run([&] { scenario(static_cast<std::uint64_t>(seed), 1); }, {.procs = 1, .seed = static_cast<std::uint64_t>(seed)});
-    if (testing::Test::HasFailure()) return;
-  }
+  explore(
+      static_cast<std::uint64_t>(seeds / kSlow), [&](std::uint64_t seed) { scenario(seed, 1); },
+      {.failed = [] { return testing::Test::HasFailure(); }});
   for (const int procs : {1, 2, 4}) {
     SCOPED_TRACE("procs " + std::to_string(procs));
     heddle::run([&] { scenario(std::uint64_t{0}, 500 / kSlow); }, {.procs = procs});
