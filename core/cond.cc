@@ -1,15 +1,22 @@
 #include <heddle/core/cond.h>
 
+#include <heddle/core/context.h>
+
 namespace heddle {
 
-bool Cond::wait_unlocked(void* lock, void (*give_up)(void*) noexcept, std::int64_t deadline) noexcept {
+bool Cond::is_done(const Context& ctx) noexcept { return ctx.err().has_value(); }
+
+Error Cond::ended(const Context& ctx) noexcept { return detail::done_error(ctx, to_string(WaitReason::kCondWait)); }
+
+bool Cond::wait_unlocked(void* lock, void (*give_up)(void*) noexcept, std::int64_t deadline,
+                         const Context* ctx) noexcept {
   Waiter self(to_string(WaitReason::kCondWait));
   {
     const LockGuard guard(mutex_);
     waiters_.push_back(self);  // keeps I1
   }
   give_up(lock);
-  return waiters_.wait(mutex_, self, WaitReason::kCondWait, deadline);
+  return waiters_.wait(mutex_, self, WaitReason::kCondWait, deadline, ctx);
 }
 
 void Cond::signal() noexcept {

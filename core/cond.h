@@ -2,21 +2,26 @@
 //
 // I1. A waiter stands in line before its lock is released; so a signal by whoever takes the lock after it finds it.
 // I2. signal() wakes the one that has waited longest, broadcast() all that wait; nobody else wakes, save at a deadline.
-//     A waiter whose deadline passed first has left the line: the signal goes to the next one. So no signal is lost,
-//     and wait() does not return without cause (the standard's condition variables may).
+//     A waiter whose deadline passed first, or whose context ended, has left the line: the signal goes to the next one.
+//     So no signal is lost, and wait() does not return without cause (the standard's condition variables may).
 // I3. Who was woken has to take the lock again, and others may have it first: the condition is looked at again, in a
 //     loop or by the calls that take a predicate.
 #pragma once
 
 #include <condition_variable>
 #include <cstdint>
+#include <expected>
+#include <type_traits>
 #include <utility>
 
 #include <heddle/core/clock.h>
+#include <heddle/core/error.h>
 #include <heddle/core/lock.h>
 #include <heddle/core/wait_list.h>
 
 namespace heddle {
+
+class Context;
 
 /// Lets goroutines wait for a condition that a lock guards. The lock is whatever has lock() and unlock(): a Mutex
 /// itself, an RWMutex (for writing), a std::unique_lock<Mutex>, a std::shared_lock<RWMutex>.
@@ -42,8 +47,32 @@ class Cond {
 
   /// Waits until `condition()` is true; it is called with the lock held, and first of all before any wait.
   template <class Lock, class Condition>
+    requires std::is_invocable_r_v<bool, Condition&>
   void wait(Lock& lock, Condition condition) {
     while (!condition()) wait(lock);
+  }
+
+  /// As wait(), unless `ctx` is done first.
+  ///
+  /// Errors:  ctx.err()'s code, "sync.Cond.Wait"; if it is done already the lock is kept all along. The lock is held again
+  ///          in either case, however long that took.
+  template <class Lock>
+  [[nodiscard]] Result<void> wait(const Context& ctx, Lock& lock) {
+    if (is_done(ctx)) return std::unexpected(ended(ctx));
+    const bool woken = wait_unlocked(&lock, &unlock<Lock>, kNever, &ctx);
+    lock.lock();
+    if (!woken) return std::unexpected(ended(ctx));
+    return {};
+  }
+
+  /// Waits until `condition()` is true. Errors: as above, only if `condition()` then still says no.
+  template <class Lock, class Condition>
+    requires std::is_invocable_r_v<bool, Condition&>
+  [[nodiscard]] Result<void> wait(const Context& ctx, Lock& lock, Condition condition) {
+    while (!condition()) {
+      if (Result<void> woken = wait(ctx, lock); !woken && !condition()) return woken;
+    }
+    return {};
   }
 
   /// As wait(), until `deadline` at the latest.
@@ -88,7 +117,10 @@ class Cond {
     static_cast<Lock*>(lock)->unlock();
   }
   [[nodiscard]] static TimePoint after(Duration timeout) noexcept;
-  bool wait_unlocked(void* lock, void (*give_up)(void*) noexcept, std::int64_t deadline) noexcept;
+  [[nodiscard]] static bool is_done(const Context& ctx) noexcept;
+  [[nodiscard]] static Error ended(const Context& ctx) noexcept;
+  bool wait_unlocked(void* lock, void (*give_up)(void*) noexcept, std::int64_t deadline,
+                     const Context* ctx = nullptr) noexcept;
 
   RawMutex mutex_{LockRank::kSync};
   WaitList waiters_;

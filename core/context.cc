@@ -19,25 +19,21 @@
 
 #include <heddle/core/check.h>
 #include <heddle/core/go.h>
+#include <heddle/core/internal/done_waiter.h>
 #include <heddle/core/internal/lazy_timer.h>
 #include <heddle/core/lock.h>
+#include <heddle/core/park.h>
 
 namespace heddle {
 namespace detail {
 namespace {
 
-// A place in a node's list of children.
-struct Link {
-  Link* prev = nullptr;
-  Link* next = nullptr;
-  bool linked = false;
-  bool is_function = false;
-};
+using Link = ContextLink;
 
 }  // namespace
 
 struct AfterNode : Link {
-  AfterNode(Context c, AfterFunction* f) noexcept : ctx(std::move(c)), function(f) { is_function = true; }
+  AfterNode(Context c, AfterFunction* f) noexcept : Link(Kind::kFunction), ctx(std::move(c)), function(f) {}
 
   std::atomic<std::uint32_t> refs{1};  // the handle; the list, then the goroutine
   const Context ctx;
@@ -47,7 +43,7 @@ struct AfterNode : Link {
 
 struct CancelNode : ContextNode, Link {
   CancelNode(ContextNode* p, std::int64_t until, void (*d)(ContextNode*) noexcept) noexcept
-      : ContextNode(p, d), up(p == nullptr ? nullptr : p->cancels), deadline(until) {
+      : ContextNode(p, d), Link(Kind::kContext), up(p == nullptr ? nullptr : p->cancels), deadline(until) {
     cancels = this;
     if (up != nullptr && up->deadline < deadline) deadline = up->deadline;
   }
@@ -63,7 +59,7 @@ struct CancelNode : ContextNode, Link {
   // Guarded by lock. `cause` is constant once `state` is not kOk, `done` once it is there.
   Error cause;
   Chan<Done> done;
-  Link children;  // the ring's head
+  Link children{Kind::kContext};  // the ring's head; context.h I2 is its order
 
   CancelNode* next_work = nullptr;  // in a cancel's list
 };
@@ -127,6 +123,7 @@ struct Ended {
   CancelNode* first = nullptr;  // children, by next_work, each with a reference
   CancelNode* last = nullptr;
   Link* functions = nullptr;  // by next, each with the list's reference
+  Link* waiters = nullptr;    // by next: DoneWaiters whose goroutines are ours to ready
   Chan<Done> done;
 };
 
@@ -138,13 +135,20 @@ bool end(CancelNode& n, Code code, const Error& cause, Ended* ended) noexcept {
   n.state.store(code, std::memory_order_release);  // release: with the cause; pairs with err() and cause()
   ended->done = n.done;
   Link** functions_end = &ended->functions;
+  Link** waiters_end = &ended->waiters;
   for (Link* l = n.children.next; l != nullptr && l != &n.children;) {
     Link* next = l->next;
     l->linked = false;
-    if (l->is_function) {
+    if (l->kind == Link::Kind::kFunction) {
       *functions_end = l;
       l->next = nullptr;
       functions_end = &l->next;
+    } else if (l->kind == Link::Kind::kWaiter) {
+      if (auto* w = static_cast<DoneWaiter*>(l); w->waiter.try_call_off(&w->g)) {
+        *waiters_end = w;
+        w->next = nullptr;
+        waiters_end = &w->next;
+      }
     } else if (auto* child = static_cast<CancelNode*>(l); try_ref(*child)) {  // keeps I2
       child->next_work = nullptr;
       (ended->last != nullptr ? ended->last->next_work : ended->first) = child;
@@ -154,6 +158,15 @@ bool end(CancelNode& n, Code code, const Error& cause, Ended* ended) noexcept {
   }
   n.children.next = n.children.prev = nullptr;
   return true;
+}
+
+// The next link is read first: a goroutine that is readied takes its place away.
+void ready_waiters(Link* l) noexcept {
+  while (l != nullptr) {
+    G* g = static_cast<DoneWaiter*>(l)->g;
+    l = l->next;
+    ready_tail(g);
+  }
 }
 
 void leave_parent(CancelNode& n) noexcept {
@@ -171,6 +184,7 @@ void cancel_tree(CancelNode* n, Code code, const Error& cause) noexcept {
       leave_parent(*at);
       if (at->timer != nullptr) static_cast<void>(lazy_timer_stop(*at->timer));
       if (ended.done) ended.done.close();
+      ready_waiters(ended.waiters);
       if (ended.last != nullptr) {
         ended.last->next_work = work;
         work = ended.first;
@@ -273,6 +287,24 @@ AfterNode* context_after(const Context& ctx, AfterFunction* f) {
   }
   start_function(n);
   return n;
+}
+
+DoneWaiter::DoneWaiter(const Context& ctx, Waiter& w) noexcept : ContextLink(Kind::kWaiter), waiter(w), ctx_(ctx) {
+  if (!ctx_.can_be_done()) return;
+  CancelNode& node = *ctx_.node()->cancels;
+  {
+    LockGuard guard(node.lock);
+    // relaxed: under the lock.
+    if (node.state.load(std::memory_order_relaxed) == Code::kOk) link_last(node, *this);
+    if (linked) return;
+  }
+  waiter.call_off();
+}
+
+void DoneWaiter::leave() noexcept {
+  if (!ctx_.can_be_done()) return;
+  LockGuard guard(ctx_.node()->cancels->lock);
+  unlink(*this);
 }
 
 Error done_error(const Context& ctx, const char* op) noexcept {

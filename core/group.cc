@@ -1,5 +1,6 @@
 #include <heddle/core/check.h>
 #include <heddle/core/group.h>
+#include <heddle/core/wait_reason.h>
 
 namespace heddle::detail {
 
@@ -14,6 +15,15 @@ GroupCore::~GroupCore() {
 void GroupCore::enter() {
   if (limit_) limit_->acquire();
   count();
+}
+
+Result<void> GroupCore::enter(const Context& ctx) {
+  if (ctx.err()) return std::unexpected(done_error(ctx, to_string(WaitReason::kSemAcquire)));
+  if (limit_) {
+    if (Result<void> unit = limit_->acquire(ctx); !unit) return unit;
+  }
+  count();
+  return {};
 }
 
 bool GroupCore::try_enter() {
@@ -57,6 +67,11 @@ void GroupCore::set_limit(std::int64_t n) {
   }
   limit_.reset();
   if (n >= 0) limit_.emplace(n);
+}
+
+Result<void> GroupCore::wait(const Context& ctx) {
+  if (Result<void> ended = members_.wait(ctx); !ended) return ended;
+  return wait();
 }
 
 Result<void> GroupCore::wait() {

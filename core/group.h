@@ -48,6 +48,7 @@ class GroupCore {
   // --- a member's side ---
   /// Waits for a unit of the limit, or says if there is one, and counts a member.
   void enter();
+  [[nodiscard]] Result<void> enter(const Context& ctx);
   [[nodiscard]] bool try_enter();
   void leave() noexcept;
   void fail(Error error) noexcept;
@@ -56,6 +57,7 @@ class GroupCore {
   // --- the handle's side ---
   void set_limit(std::int64_t n);
   Result<void> wait();
+  Result<void> wait(const Context& ctx);
   void abandon() noexcept { cancel_(); }
   [[nodiscard]] const Context& context() const noexcept { return ctx_; }
 
@@ -146,6 +148,18 @@ class Group {
     start(std::forward<Fn>(fn), site);
   }
 
+  /// The same, unless `ctx` is done while it parks; given context(), a task that has failed starts no more members.
+  ///
+  /// Errors:  as heddle::go; and ctx.err()'s code, "semacquire", also if it is done already.
+  template <class Fn>
+    requires detail::GroupFunction<std::decay_t<Fn>>
+  [[nodiscard]] Result<void> go(const Context& ctx, Fn&& fn,
+                                const std::source_location& site = std::source_location::current()) {
+    if (Result<void> entered = core_->enter(ctx); !entered) return entered;
+    start(std::forward<Fn>(fn), site);
+    return {};
+  }
+
   /// The same without parking. Returns: false if the limit is reached; then `fn` has not been moved from.
   template <class Fn>
     requires detail::GroupFunction<std::decay_t<Fn>>
@@ -165,6 +179,12 @@ class Group {
   /// Errors:  the first failure: returned if it was an error, thrown if it was an exception. A later call says the
   ///          same; a group that has failed stays so.
   Result<void> wait() { return core_->wait(); }
+
+  /// The same, unless `ctx` is done first: then nothing is cancelled, and the members go on. Not for context(), which is
+  /// done when a member fails, while others may still be at it.
+  ///
+  /// Errors:  as wait(); and ctx.err()'s code, "sync.WaitGroup.Wait", also if it is done already.
+  Result<void> wait(const Context& ctx) { return core_->wait(ctx); }
 
  private:
   template <class Fn>

@@ -25,6 +25,7 @@ LeakObject object_of(WaitKind kind) noexcept {
     case WaitKind::kChan: return LeakObject::kChannel;
     case WaitKind::kSelect: return LeakObject::kSelect;
     case WaitKind::kSync: return LeakObject::kLock;
+    case WaitKind::kContext: break;  // never a suspect
   }
   return LeakObject::kNothing;
 }

@@ -2,6 +2,7 @@
 
 #include <heddle/core/check.h>
 #include <heddle/core/clock.h>
+#include <heddle/core/context.h>
 #include <heddle/core/go.h>
 #include <heddle/core/internal/bubble.h>
 #include <heddle/core/internal/sched.h>
@@ -61,7 +62,17 @@ Mutex::~Mutex() {
 }
 #endif
 
-void Mutex::lock_slow() {
+Result<void> Mutex::lock(const Context& ctx) {
+  if (!ctx.err()) {
+    std::uint32_t free = 0;
+    // acquire: as in lock().
+    if (state_.compare_exchange_strong(free, kLocked, std::memory_order_acquire, std::memory_order_relaxed)) return {};
+    if (lock_slow(ctx.can_be_done() ? &ctx : nullptr)) return {};
+  }
+  return std::unexpected(detail::done_error(ctx, to_string(WaitReason::kMutexLock)));
+}
+
+bool Mutex::lock_slow(const Context* ctx) {
   schedule_point();
   std::int64_t waiting_since = 0;
   bool starving = false;
@@ -79,11 +90,16 @@ void Mutex::lock_slow() {
     }
     // acquire: if this takes the lock, as in lock(). relaxed on failure: we only try again.
     if (!state_.compare_exchange_strong(old, next, std::memory_order_acquire, std::memory_order_relaxed)) continue;
-    if ((old & (kLocked | kStarving)) == 0) return;
+    if ((old & (kLocked | kStarving)) == 0) return true;
 
     const bool waited_before = waiting_since != 0;
     if (!waited_before) waiting_since = nanotime();
-    sema_.acquire(WaitReason::kMutexLock, waited_before);  // keeps I4
+    // `waited_before` keeps I4.
+    if (ctx == nullptr) {
+      sema_.acquire(WaitReason::kMutexLock, waited_before);
+    } else if (!sema_.acquire_unless(*ctx, WaitReason::kMutexLock, &Mutex::withdraw, this, waited_before)) {
+      return false;
+    }
     starving = starving || nanotime() - waiting_since > kStarvesAfter;
     old = state_.load(std::memory_order_relaxed);  // relaxed: as above
     if ((old & kStarving) != 0) break;
@@ -91,11 +107,27 @@ void Mutex::lock_slow() {
   }
 
   // The lock was left to us: neither locked nor woken, and we still count as a waiter.
-  HEDDLE_CHECK((old & (kLocked | kWoken)) == 0 && old >= kWaiter);
-  std::uint32_t change = kLocked - kWaiter;  // modulo 2^32
-  if (!starving || old / kWaiter == 1) change -= kStarving;
-  // acquire: as in lock().
-  state_.fetch_add(change, std::memory_order_acquire);
+  for (;;) {
+    HEDDLE_CHECK((old & (kLocked | kWoken)) == 0 && old >= kWaiter);
+    std::uint32_t next = old + kLocked - kWaiter;
+    if (!starving || next < kWaiter) next &= ~kStarving;
+    // acquire: as in lock(). relaxed on failure: a waiter came or left.
+    if (state_.compare_exchange_weak(old, next, std::memory_order_acquire, std::memory_order_relaxed)) return true;
+  }
+}
+
+// Of a waiter that has no unit. Keeps I5.
+bool Mutex::withdraw(void* mutex) noexcept {
+  auto& state = static_cast<Mutex*>(mutex)->state_;
+  std::uint32_t old = state.load(std::memory_order_relaxed);  // relaxed: the CAS decides
+  for (;;) {
+    const bool left_to_a_waiter = (old & (kLocked | kStarving)) == kStarving;
+    if (old / kWaiter <= (left_to_a_waiter ? 1U : 0U)) return false;
+    std::uint32_t next = old - kWaiter;
+    if (next < kWaiter) next &= ~kStarving;
+    // relaxed, both: publishes nothing.
+    if (state.compare_exchange_weak(old, next, std::memory_order_relaxed, std::memory_order_relaxed)) return true;
+  }
 }
 
 void Mutex::unlock_slow(std::uint32_t now) {

@@ -15,14 +15,21 @@
 //     asleep beside a free lock: who takes the lock meanwhile will unlock it, who is woken will look.
 // I4. Waiters stand in line; one that lost its competition goes back to the front. After 1 ms it is served by I1's
 //     exception, so the wait is bounded by the line and the holders' own times.
+// I5. Who waits is counted in `waiters`, or has been counted as `woken` and owns a unit of sema_ that is there or on its way;
+//     in starving mode the one that the lock is left to owns a unit and is still counted. So a waiter whose context ended
+//     may leave if its count can be taken back: units and waiters then still match. If it cannot, a unit is on its way
+//     that nobody else is there for, and it waits for that. `starving` goes with the last waiter.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 
+#include <heddle/core/error.h>
 #include <heddle/core/sema.h>
 
 namespace heddle {
+
+class Context;
 
 namespace detail {
 /// What the state of a Mutex is at first; changed by the testing kit while no scheduler runs.
@@ -49,8 +56,13 @@ class Mutex {
     std::uint32_t free = 0;
     // acquire: sees all that the last holder wrote; pairs with the release in unlock().
     if (!state_.compare_exchange_strong(free, kLocked, std::memory_order_acquire, std::memory_order_relaxed))
-      lock_slow();
+      static_cast<void>(lock_slow(nullptr));
   }
+
+  /// As lock(), unless `ctx` is done first: `std::lock_guard guard(mutex, std::adopt_lock)` then holds it.
+  ///
+  /// Errors:  ctx.err()'s code, "sync.Mutex.Lock"; if it is done already nothing is tried.
+  [[nodiscard]] Result<void> lock(const Context& ctx);
 
   /// Locks if that is possible at once. Never parks.
   [[nodiscard]] bool try_lock() noexcept {
@@ -84,7 +96,9 @@ class Mutex {
     }
   }
 
-  void lock_slow();
+  // False: `ctx` (null: there is none) was done first.
+  bool lock_slow(const Context* ctx);
+  static bool withdraw(void* mutex) noexcept;
   void unlock_slow(std::uint32_t now);
   bool spin(std::uint32_t* old, bool awake) noexcept;
 

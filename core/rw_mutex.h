@@ -18,16 +18,27 @@
 //     writers do not starve readers, nor, by I1, readers a writer: each waits for at most one phase of the other kind.
 // I4. There are never more than kWriter - 1 readers: each would need a stack of its own, and 2^30 of them do not fit.
 //
+// I5. A waiter whose context ended leaves in the section in which it leaves its line (sema.h I5):
+//       a reader      counts itself out of readers_, if the door is still closed. If it is open, unlock() has counted
+//                     it as one to let in. The door cannot have closed again meanwhile: by I3 unlock() has then given
+//                     every reader that it found a unit, and this one has none.
+//       a writer      adds kGone to leaving_, unless that is 0: then it has been let in. Whoever brings leaving_ to kGone
+//                     opens the door in its stead. So new readers wait until those it found inside have left, as if it
+//                     had got in and left at once.
+//
 // All readers count themselves on one shared line, as in Go: with short sections and many cores a Mutex is no worse.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 
+#include <heddle/core/error.h>
 #include <heddle/core/mutex.h>
 #include <heddle/core/sema.h>
 
 namespace heddle {
+
+class Context;
 
 /// A lock that readers share and a writer has alone. Works with std::shared_lock, std::unique_lock and std::lock_guard.
 ///
@@ -50,6 +61,12 @@ class RWMutex {
   /// Locks for writing; parks until all readers and writers before it are out.
   void lock();
 
+  /// As lock(), unless `ctx` is done first. Readers that came later may then still wait for those that were inside before.
+  ///
+  /// Errors:  ctx.err()'s code, "sync.RWMutex.Lock" (or "sync.Mutex.Lock", behind another writer); if it is done already
+  ///          nothing is tried.
+  [[nodiscard]] Result<void> lock(const Context& ctx);
+
   /// Locks for writing if that is possible at once. Never parks.
   [[nodiscard]] bool try_lock() noexcept;
 
@@ -61,6 +78,11 @@ class RWMutex {
     // acquire: sees what the last writer wrote; pairs with the release in unlock().
     if (readers_.fetch_add(1, std::memory_order_acquire) < 0) wait_at_door();
   }
+
+  /// As lock_shared(), unless `ctx` is done first.
+  ///
+  /// Errors:  ctx.err()'s code, "sync.RWMutex.RLock"; if it is done already nothing is tried.
+  [[nodiscard]] Result<void> lock_shared(const Context& ctx);
 
   /// Locks for reading if no writer is inside or waits. Never parks.
   [[nodiscard]] bool try_lock_shared() noexcept;
@@ -74,9 +96,12 @@ class RWMutex {
 
  private:
   static constexpr std::int32_t kWriter = std::int32_t{1} << 30;
+  static constexpr std::int32_t kGone = kWriter;  // in leaving_, which is below it otherwise
 
   void wait_at_door();
   void leave_before_writer(std::int32_t before);
+  static bool reader_withdraws(void* rw) noexcept;
+  static bool writer_withdraws(void* rw) noexcept;
 
   std::atomic<std::int32_t> readers_{0};
   std::atomic<std::int32_t> leaving_{0};

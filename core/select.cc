@@ -24,6 +24,7 @@
 
 #include <heddle/core/internal/chan_core.h>
 #include <heddle/core/internal/sched.h>
+#include <heddle/core/internal/done_waiter.h>
 #include <heddle/core/internal/waits_for.h>
 #include <heddle/core/park.h>
 #include <heddle/core/timer_node.h>
@@ -194,6 +195,7 @@ void forget_wait(const WaitsFor& what) noexcept {
     case WaitKind::kNothing:
     case WaitKind::kSync: return;  // Sema::forget_waiters()
     case WaitKind::kChan: return forget(static_cast<ChanCore*>(const_cast<void*>(what.object)), *what.queued);
+    case WaitKind::kContext: return static_cast<DoneWaiter*>(const_cast<void*>(what.object))->leave();
     case WaitKind::kSelect: break;
   }
   const auto* cases = static_cast<const SelectCase*>(what.object);

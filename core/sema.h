@@ -16,6 +16,11 @@
 // I4. A waiter is a local of a parked goroutine. When run() abandons goroutines, the table forgets them all
 //     (forget_waiters), or the next run() would walk through stacks that have new tenants.
 //
+// I5. A waiter that its context's end called off is in line until it has the bucket's lock again. A unit that comes before
+//     that is its own, as if nothing had been: so release() never looks for another. If none has come it asks, in the
+//     section in which it leaves the line, whether it may: the primitive takes back what it had counted of this waiter, or
+//     says that a unit for it is sure to come; then it waits on, for good.
+//
 // Buckets are many enough (1024) that thousands of contended semas make short walks; a tree per bucket, as in Go, is for
 // programs that have tens of thousands contended at once.
 #pragma once
@@ -26,6 +31,8 @@
 
 namespace heddle {
 
+class Context;
+
 class Sema {
  public:
   constexpr Sema() noexcept = default;
@@ -34,6 +41,13 @@ class Sema {
 
   /// Takes a unit; parks until there is one. `first`: ahead of those that wait already.
   void acquire(WaitReason reason, bool first = false);
+
+  /// May the waiter leave without a unit? Called under the lock that release() takes; see I5.
+  using Withdraw = bool (*)(void* arg) noexcept;
+
+  /// acquire(), unless `ctx` is done first and `withdraw(arg)` says yes. Returns: true if a unit was taken.
+  [[nodiscard]] bool acquire_unless(const Context& ctx, WaitReason reason, Withdraw withdraw, void* arg,
+                                    bool first = false);
 
   /// Gives a unit to the first waiter, or puts it by.
   void release() noexcept;

@@ -1,6 +1,7 @@
 #include <heddle/core/semaphore.h>
 
 #include <heddle/core/check.h>
+#include <heddle/core/context.h>
 #include <heddle/core/go.h>
 
 namespace heddle {
@@ -29,14 +30,24 @@ bool Semaphore::try_acquire(std::int64_t n) noexcept {
   return take_locked(n);
 }
 
-bool Semaphore::acquire_by(std::int64_t deadline, std::int64_t n) {
+Result<void> Semaphore::acquire(const Context& ctx, std::int64_t n) {
+  if (!ctx.err() && acquire_by(kNever, n, ctx.can_be_done() ? &ctx : nullptr)) return {};
+  return std::unexpected(detail::done_error(ctx, to_string(WaitReason::kSemAcquire)));
+}
+
+bool Semaphore::acquire_by(std::int64_t deadline, std::int64_t n, const Context* ctx) {
   check_count(n);
   if (n > size_) {
+    // Outside the line: it would hold up all others.
+    if (ctx != nullptr) {
+      select(on_done(*ctx, [] {}));
+      return false;
+    }
     if (deadline == kNever) {
       fatal("Semaphore: acquire of %lld units, and there are %lld", static_cast<long long>(n),
             static_cast<long long>(size_));
     }
-    sleep(Duration(deadline - nanotime()));  // outside the line: it would hold up all others
+    sleep(Duration(deadline - nanotime()));
     return false;
   }
   mutex_.lock();
@@ -47,7 +58,7 @@ bool Semaphore::acquire_by(std::int64_t deadline, std::int64_t n) {
   Waiter self(to_string(WaitReason::kSemAcquire), n);
   waiters_.push_back(self);
   mutex_.unlock();
-  if (waiters_.wait(mutex_, self, WaitReason::kSemAcquire, deadline)) return true;
+  if (waiters_.wait(mutex_, self, WaitReason::kSemAcquire, deadline, ctx)) return true;
   WakeList woken;
   {
     const LockGuard guard(mutex_);

@@ -12,10 +12,13 @@
 #include <cstdint>
 
 #include <heddle/core/clock.h>
+#include <heddle/core/error.h>
 #include <heddle/core/lock.h>
 #include <heddle/core/wait_list.h>
 
 namespace heddle {
+
+class Context;
 
 /// A counting semaphore, first come first served, with requests of any weight.
 ///
@@ -48,11 +51,17 @@ class Semaphore {
   /// acquire_until() so long from now.
   [[nodiscard]] bool acquire_for(Duration timeout, std::int64_t n = 1);
 
+  /// As acquire(), unless `ctx` is done first.
+  ///
+  /// Errors:  ctx.err()'s code, "semacquire"; if it is done already nothing is tried. More than there ever are: when it is
+  ///          done, or dies with a message if it cannot be.
+  [[nodiscard]] Result<void> acquire(const Context& ctx, std::int64_t n = 1);
+
   /// Gives `n` units back. Dies with a message if fewer are held, or if `n` is negative.
   void release(std::int64_t n = 1) noexcept;
 
  private:
-  bool acquire_by(std::int64_t deadline, std::int64_t n);
+  bool acquire_by(std::int64_t deadline, std::int64_t n, const Context* ctx = nullptr);
   bool take_locked(std::int64_t n) noexcept;
   void serve_locked(WakeList& woken) noexcept;
 

@@ -20,6 +20,7 @@
 #pragma once
 
 #include <exception>
+#include <expected>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -30,6 +31,8 @@
 #include <vector>
 
 #include <heddle/core/chan.h>
+#include <heddle/core/context.h>
+#include <heddle/core/error.h>
 #include <heddle/core/go.h>
 #include <heddle/core/mutex.h>
 #include <heddle/core/wait_group.h>
@@ -115,7 +118,26 @@ class Group {
     return {*flight->value, flight->joined};
   }
 
-  /// The same without waiting: the result comes through the channel, and `fn` runs on a goroutine of its own.
+  /// do_(), but who joins a flight waits no longer than until `ctx` is done; the flight goes on. Who leads it runs `fn`,
+  /// which has to look at the context itself.
+  ///
+  /// Errors:  as do_(); and ctx.err()'s code, "sync.WaitGroup.Wait"; if it is done already nothing is tried.
+  template <class Fn>
+    requires std::is_invocable_r_v<V, Fn&>
+  [[nodiscard]] Result<Landed<V>> do_(const Context& ctx, const K& key, Fn&& fn) {
+    static_assert(std::is_copy_constructible_v<V>, "a result is copied to all: use a std::shared_ptr");
+    if (ctx.err()) return std::unexpected(heddle::detail::done_error(ctx, "sync.WaitGroup.Wait"));
+    const auto [flight, leads] = board(key, nullptr);
+    if (leads) {
+      fly(key, flight, fn);
+    } else if (Result<void> landed = flight->under_way.wait(ctx); !landed) {
+      return std::unexpected(landed.error());
+    }
+    if (flight->error != nullptr) std::rethrow_exception(flight->error);
+    return Landed<V>{*flight->value, flight->joined};
+  }
+
+  /// do_() without waiting: the result comes through the channel, and `fn` runs on a goroutine of its own.
   ///
   /// Returns: a channel that gets one Arrival, and is not closed. Nobody need receive from it.
   template <class Fn>

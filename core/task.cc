@@ -1,6 +1,7 @@
 #include <heddle/core/task.h>
 
 #include <heddle/core/check.h>
+#include <heddle/core/context.h>
 #include <heddle/core/internal/sched.h>
 #include <heddle/core/panic.h>
 
@@ -43,6 +44,18 @@ bool TaskCore::wait_for(Duration d) {
   const RecvChan<std::monostate> end = channel();
   select(on_recv(end, [] {}), on_timeout(d, [] {}));
   return finished();
+}
+
+Result<void> TaskCore::wait(const Context& ctx) {
+  if (!ctx.can_be_done()) {
+    wait();
+    return {};
+  }
+  if (!ctx.err()) {
+    if (!finished()) select(on_recv(channel(), [] {}), on_done(ctx, [] {}));
+    if (finished()) return {};
+  }
+  return std::unexpected(done_error(ctx, to_string(WaitReason::kTaskJoin)));
 }
 
 RecvChan<std::monostate> TaskCore::channel() {

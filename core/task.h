@@ -38,6 +38,9 @@
 #include <heddle/core/sema.h>
 
 namespace heddle {
+
+class Context;
+
 namespace detail {
 
 /// In a handler: stores the exception and returns true; false if it is goexit's, which must go on.
@@ -63,6 +66,7 @@ class TaskCore {
     if (!finished()) wait_slow();
   }
   [[nodiscard]] bool wait_for(Duration d);
+  [[nodiscard]] Result<void> wait(const Context& ctx);
   [[nodiscard]] RecvChan<std::monostate> channel();
   /// After finish(), if there is no value: throws what the function threw, or Panic if it ended by goexit.
   [[noreturn]] void rethrow();
@@ -190,8 +194,24 @@ class [[nodiscard]] Task {
     return join_for(deadline == kNoDeadline ? Duration::max() : Duration(deadline - now()));
   }
 
+  /// As join(), unless `ctx` is done first. Then the handle stays as it was, and the goroutine goes on.
+  ///
+  /// Errors:  ctx.err()'s code, "task join"; if it is done already nothing is looked at. Throws as join().
+  [[nodiscard]] Result<T> join(const Context& ctx) {
+    if (Result<void> ended = must_have("join").wait(ctx); !ended) return std::unexpected(ended.error());
+    if constexpr (std::is_void_v<T>) {
+      take();
+      return {};
+    } else {
+      return take();
+    }
+  }
+
   /// Parks until the goroutine has ended. The result stays for join().
   void wait() const { must_have("wait").wait(); }
+
+  /// The same, unless `ctx` is done first. Errors: as join(ctx), but throws nothing.
+  [[nodiscard]] Result<void> wait(const Context& ctx) const { return must_have("wait").wait(ctx); }
 
   /// True if the goroutine has ended; false for an empty handle.
   [[nodiscard]] bool done() const noexcept { return state_ != nullptr && state_->finished(); }

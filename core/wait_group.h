@@ -8,6 +8,8 @@
 //     meanwhile (an add() that races with the waiters of the last round) breaks the contract, and is told so.
 // I3. An add() that sees no waiters touches the group no more; nor one that has released its last waiter (sema.h I2). So
 //     the group may die as soon as all wait() calls have returned.
+// I4. A waiter whose context ended counts itself out in the section in which it leaves its line (sema.h I5), as long as the
+//     counter is above 0. At 0 it has been counted among those to wake, and waits for its unit.
 #pragma once
 
 #include <atomic>
@@ -16,10 +18,13 @@
 #include <type_traits>
 #include <utility>
 
+#include <heddle/core/error.h>
 #include <heddle/core/go.h>
 #include <heddle/core/sema.h>
 
 namespace heddle {
+
+class Context;
 
 /// Counts goroutines under way, and lets others wait until there are none.
 ///
@@ -49,8 +54,13 @@ class WaitGroup {
   /// Parks until the counter is 0; returns at once if it is.
   void wait() {
     // acquire: pairs with the release in add().
-    if (counter(state_.load(std::memory_order_acquire)) != 0) wait_slow();
+    if (counter(state_.load(std::memory_order_acquire)) != 0) static_cast<void>(wait_slow(nullptr));
   }
+
+  /// As wait(), unless `ctx` is done first; nothing but this call is called off.
+  ///
+  /// Errors:  ctx.err()'s code, "sync.WaitGroup.Wait"; if it is done already nothing is looked at.
+  [[nodiscard]] Result<void> wait(const Context& ctx);
 
   /// Runs `fn()` on a new goroutine and counts it until it ends, by return or by goexit().
   ///
@@ -80,7 +90,9 @@ class WaitGroup {
     return static_cast<std::int32_t>(state >> 32);
   }
   void add_slow(std::uint64_t now, std::int32_t n) noexcept;
-  void wait_slow();
+  // False: `ctx` (null: there is none) was done first.
+  bool wait_slow(const Context* ctx);
+  static bool withdraw(void* group) noexcept;
 
   std::atomic<std::uint64_t> state_{0};
   Sema sema_;

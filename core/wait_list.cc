@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include <heddle/core/internal/done_waiter.h>
+#include <heddle/core/internal/waits_for.h>
 #include <heddle/core/park.h>
 
 namespace heddle {
@@ -17,8 +19,15 @@ Waiter::Waiter(const char* op, std::int64_t wants) noexcept
       wants_(wants) {}
 
 void Waiter::call_off() noexcept {
-  G* g = g_;
-  if (end(State::kCalledOff) == State::kParked) ready(g);
+  G* g = nullptr;
+  if (try_call_off(&g)) ready(g);
+}
+
+bool Waiter::try_call_off(G** g) noexcept {
+  G* ours = g_;  // before the change of state: keeps I3
+  if (end(State::kCalledOff) != State::kParked) return false;
+  *g = ours;
+  return true;
 }
 
 Waiter::State Waiter::end(State how) noexcept {
@@ -29,6 +38,21 @@ Waiter::State Waiter::end(State how) noexcept {
     if (state_.compare_exchange_weak(before, how, std::memory_order_acq_rel, std::memory_order_relaxed)) break;
   }
   return before;
+}
+
+bool Waiter::wait(WaitReason reason, std::int64_t deadline, const Context* ctx) noexcept {
+  deadline_ = deadline;
+  if (ctx == nullptr) {
+    park(&Waiter::commit, this, reason);
+  } else {
+    detail::DoneWaiter done(*ctx, *this);
+    const WaitsFor what{.kind = WaitKind::kContext, .object = &done, .timed = true};
+    const WaitMark mark(g_, what);
+    park(&Waiter::commit, this, reason);
+  }
+  if (deadline != kNever) static_cast<void>(timer_stop(*this));
+  // relaxed: who ended the wait readied us after it, or the commit saw it.
+  return state_.load(std::memory_order_relaxed) == State::kTaken;
 }
 
 bool Waiter::commit(G*, void* waiter) {
@@ -63,12 +87,8 @@ bool WaitList::take(Waiter& w, WakeList& woken) noexcept {
   return true;
 }
 
-bool WaitList::wait(RawMutex& lock, Waiter& w, WaitReason reason, std::int64_t deadline) noexcept {
-  w.deadline_ = deadline;
-  park(&Waiter::commit, &w, reason);
-  if (deadline != kNever) static_cast<void>(timer_stop(w));
-  // relaxed: who ended the wait readied us after it, or the commit saw it.
-  if (w.state_.load(std::memory_order_relaxed) == Waiter::State::kTaken) return true;  // keeps I4
+bool WaitList::wait(RawMutex& lock, Waiter& w, WaitReason reason, std::int64_t deadline, const Context* ctx) noexcept {
+  if (w.wait(reason, deadline, ctx)) return true;  // keeps I4
   const LockGuard guard(lock);
   remove(w);
   return false;

@@ -1,5 +1,5 @@
-// WaitList: goroutines that wait in line for something, first come, first served, and may give up at a deadline. Under
-// Cond and Semaphore; for authors of primitives, like park.h.
+// WaitList: goroutines that wait in line for something, first come, first served, and may give up at a deadline, or when a
+// context is done. Under Cond, Semaphore and WorkPool; for authors of primitives, like park.h.
 //
 // A Waiter is a local of the goroutine that waits, so waiting allocates nothing. The primitive guards its list with a
 // RawMutex of its own (rank kSync), here called the lock. Under it the waiter is queued; then it parks. Its state:
@@ -17,7 +17,8 @@
 // I2. take() drops a Waiter that was called off, and says so: what is given away is never given to one that has left.
 // I3. Of one that had not parked nobody looks at anything after the change of state; of one that had, nobody after
 //     ready(). One that was called off takes the lock once more before its frame goes, to leave the list. wait() stops
-//     the timer before it returns (timer_node.h I2). So nobody looks at a dead one.
+//     the timer before it returns (timer_node.h I2), and leaves the context's list (internal/done_waiter.h I1). So
+//     nobody looks at a dead one.
 // I4. A waiter that was taken does not touch list or lock again. So whoever has served the last one, and is out of its
 //     own call, may destroy the primitive while those it served are still on their way.
 //
@@ -39,6 +40,7 @@
 namespace heddle {
 
 struct G;
+class Context;
 
 /// One goroutine's place in a WaitList.
 class Waiter : private TimerNode {
@@ -55,14 +57,21 @@ class Waiter : private TimerNode {
   ///           others know of it waits for them before its frame goes, as wait() does for the timer by timer_stop().
   void call_off() noexcept;
 
+  /// call_off() for who must not ready a G where he is. True: the caller has to ready `*g`, and until then the Waiter
+  /// stays. False: it is none of his business any more.
+  [[nodiscard]] bool try_call_off(G** g) noexcept;
+
  private:
   friend class WaitList;
   friend class WakeList;
+  friend class Sema;  // which has lines of its own
 
   enum class State : std::uint8_t { kOpen, kParked, kTaken, kCalledOff };
 
   // What ends the wait: kTaken or kCalledOff. Returns the state before, which is one of these if another was first.
   State end(State how) noexcept;
+  // Parks until the wait has ended. True: by kTaken. `ctx` may be null.
+  [[nodiscard]] bool wait(WaitReason reason, std::int64_t deadline, const Context* ctx) noexcept;
   static bool commit(G* g, void* waiter);
 
   G* g_;
@@ -104,9 +113,10 @@ class WaitList {
   /// off.
   [[nodiscard]] bool take(Waiter& w, WakeList& woken) noexcept;
 
-  /// Parks until `w`, which was pushed here, is taken or called off, by `deadline` at the latest (kNever: there is
-  /// none). `lock` is the list's, not held. Returns: true if it was taken.
-  [[nodiscard]] bool wait(RawMutex& lock, Waiter& w, WaitReason reason, std::int64_t deadline) noexcept;
+  /// Parks until `w`, which was pushed here, is taken or called off, by `deadline` (kNever: there is none) or the end of
+  /// `ctx` (null: there is none) at the latest. `lock` is the list's, not held. Returns: true if it was taken.
+  [[nodiscard]] bool wait(RawMutex& lock, Waiter& w, WaitReason reason, std::int64_t deadline,
+                          const Context* ctx = nullptr) noexcept;
 
  private:
   void remove(Waiter& w) noexcept;

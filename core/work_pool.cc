@@ -7,16 +7,23 @@
 #include <heddle/core/park.h>
 #include <heddle/core/run.h>
 #include <heddle/core/task.h>
+#include <heddle/core/wait_list.h>
 
 namespace heddle {
 namespace detail {
 namespace {
 
-// A parked goroutine's place in one of the pool's lists; a local of it.
-struct PoolWaiter {
+// A worker without work; a local of it.
+struct IdleWorker {
   G* g = nullptr;
-  PoolWaiter* next = nullptr;
-  PoolJob* job = nullptr;  // a submitter's, null when it was accepted; for an idle worker: what it was given
+  IdleWorker* next = nullptr;
+  PoolJob* job = nullptr;  // what it was given; null: nothing, and nothing will come
+};
+
+// A submitter that waits for room; a local of it.
+struct Submitter : Waiter {
+  explicit Submitter(PoolJob* j) noexcept : Waiter("work pool submit"), job(j) {}
+  PoolJob* job;  // null when it was accepted
 };
 
 // First in, first out, through `next`.
@@ -42,15 +49,6 @@ class Line {
   Item* last_ = nullptr;
 };
 
-// The next link is read first: a waiter that is readied may be gone.
-void ready_all(PoolWaiter* w) noexcept {
-  while (w != nullptr) {
-    G* g = w->g;
-    w = w->next;
-    ready(g);
-  }
-}
-
 }  // namespace
 
 struct PoolCore {
@@ -67,14 +65,33 @@ struct PoolCore {
   std::size_t unfinished = 0;  // jobs accepted, less those done
   int workers = 0;
   Line<PoolJob> jobs;
-  Line<PoolWaiter> submitters;
-  Line<PoolWaiter> idle;
-  Line<PoolWaiter> drainers;  // until unfinished is 0
-  Line<PoolWaiter> enders;    // until workers is 0
+  Line<IdleWorker> idle;
+  WaitList submitters;  // of Submitter
+  WaitList drainers;    // until unfinished is 0
+  WaitList enders;      // until workers is 0
 
-  void wait_in(Line<PoolWaiter>& line, PoolWaiter& self, WaitReason reason) {
-    line.push(&self);
-    park_unlock(lock, reason);
+  // With the lock held.
+  [[nodiscard]] PoolJob* accept_locked(WakeList& woken) noexcept;
+  static void take_all(WaitList& line, WakeList& woken) noexcept {
+    while (Waiter* w = line.front()) static_cast<void>(line.take(*w, woken));
+  }
+  // Until `count`, whose end `line` is woken at, is 0.
+  template <class Count>
+  [[nodiscard]] Result<void> wait_until_zero(const Count& count, WaitList& line, const Context& ctx) noexcept {
+    bool ended = !ctx.err();
+    if (ended) {
+      lock.lock();
+      if (count == 0) {
+        lock.unlock();
+        return {};
+      }
+      Waiter self("work pool wait");
+      line.push_back(self);
+      lock.unlock();
+      ended = line.wait(lock, self, WaitReason::kWorkPoolWait, kNever, ctx.can_be_done() ? &ctx : nullptr);
+    }
+    if (!ended) return std::unexpected(done_error(ctx, to_string(WaitReason::kWorkPoolWait)));
+    return {};
   }
 
   ~PoolCore() {
@@ -86,49 +103,59 @@ struct PoolCore {
   void worker_ended() noexcept;
 };
 
+// The job of the submitter that has waited longest, which is counted as accepted; null if none waits.
+PoolJob* PoolCore::accept_locked(WakeList& woken) noexcept {
+  while (Waiter* w = submitters.front()) {
+    auto& submitter = *static_cast<Submitter*>(w);
+    PoolJob* job = std::exchange(submitter.job, nullptr);  // once taken, it may be gone
+    if (submitters.take(submitter, woken)) {
+      ++unfinished;
+      return job;
+    }
+    submitter.job = job;  // it gave up, and will have the lock before it goes
+  }
+  return nullptr;
+}
+
 // nullptr: closed, and nothing is left.
 PoolJob* PoolCore::next_job() {
+  WakeList woken;
   lock.lock();
-  if (PoolJob* job = jobs.pop(); job != nullptr) {
+  PoolJob* job = jobs.pop();
+  if (job != nullptr) {
     --queued;
-    PoolWaiter* submitter = submitters.pop();
-    if (submitter != nullptr) {  // keeps I1: there is room now
-      jobs.push(std::exchange(submitter->job, nullptr));
+    if (PoolJob* next = accept_locked(woken); next != nullptr) {  // keeps I1: there is room now
+      jobs.push(next);
       ++queued;
-      ++unfinished;
     }
+  } else {
+    job = accept_locked(woken);  // of a queue of no length
+  }
+  if (job != nullptr || closed) {
     lock.unlock();
-    if (submitter != nullptr) ready(submitter->g);
+    woken.wake();
     return job;
   }
-  if (PoolWaiter* submitter = submitters.pop(); submitter != nullptr) {  // a queue of no length
-    PoolJob* job = std::exchange(submitter->job, nullptr);
-    ++unfinished;
-    lock.unlock();
-    ready(submitter->g);
-    return job;
-  }
-  if (closed) {
-    lock.unlock();
-    return nullptr;
-  }
-  PoolWaiter self{current_g()};
-  wait_in(idle, self, WaitReason::kWorkPoolIdle);
+  IdleWorker self{current_g()};
+  idle.push(&self);
+  park_unlock(lock, WaitReason::kWorkPoolIdle);
   return self.job;
 }
 
 void PoolCore::job_done() noexcept {
+  WakeList through;
   lock.lock();
-  PoolWaiter* through = --unfinished == 0 ? drainers.take_all() : nullptr;
+  if (--unfinished == 0) take_all(drainers, through);
   lock.unlock();
-  ready_all(through);
+  through.wake();
 }
 
 void PoolCore::worker_ended() noexcept {
+  WakeList through;
   lock.lock();
-  PoolWaiter* through = --workers == 0 ? enders.take_all() : nullptr;
+  if (--workers == 0) take_all(enders, through);
   lock.unlock();
-  ready_all(through);
+  through.wake();
 }
 
 namespace {
@@ -185,13 +212,18 @@ void start_worker(std::shared_ptr<PoolCore> core) {
 }
 
 void close_core(PoolCore& c) noexcept {
+  WakeList refused;
   c.lock.lock();
   c.closed = true;
-  PoolWaiter* refused = c.submitters.take_all();
-  PoolWaiter* idle = c.idle.take_all();  // there is nothing left for them: they go home
+  PoolCore::take_all(c.submitters, refused);  // each still has its job
+  IdleWorker* idle = c.idle.take_all();       // there is nothing left for them: they go home
   c.lock.unlock();
-  ready_all(refused);
-  ready_all(idle);
+  refused.wake();
+  while (idle != nullptr) {
+    G* g = idle->g;
+    idle = idle->next;  // before it runs: its frame goes
+    ready(g);
+  }
 }
 
 }  // namespace
@@ -215,18 +247,21 @@ WorkPool::~WorkPool() {
   if (procs() != 0) close();  // after run() its workers are gone, and so are their places in the lines
 }
 
-Result<void> WorkPool::submit_job(std::unique_ptr<detail::PoolJob> job, bool may_park) {
+Result<void> WorkPool::submit_job(std::unique_ptr<detail::PoolJob> job, bool may_park, const Context* ctx) {
+  const auto given_up = [&] { return std::unexpected(detail::done_error(*ctx, to_string(WaitReason::kWorkPoolSubmit))); };
+  if (ctx != nullptr && ctx->err()) return given_up();
   detail::PoolCore& c = *core_;
   c.lock.lock();
   if (c.closed) {
     c.lock.unlock();
     return std::unexpected(Error{Code::kClosed, 0, "WorkPool::submit"});
   }
-  if (detail::PoolWaiter* worker = c.idle.pop(); worker != nullptr) {  // keeps I1: the queue is empty
+  if (detail::IdleWorker* worker = c.idle.pop(); worker != nullptr) {  // keeps I1: the queue is empty
     worker->job = job.release();
     ++c.unfinished;
+    G* g = worker->g;
     c.lock.unlock();
-    ready(worker->g);
+    ready(g);
     return {};
   }
   if (c.queued < c.capacity) {
@@ -240,32 +275,33 @@ Result<void> WorkPool::submit_job(std::unique_ptr<detail::PoolJob> job, bool may
     c.lock.unlock();
     return std::unexpected(Error{Code::kWouldBlock, 0, "WorkPool::try_submit"});
   }
-  detail::PoolWaiter self{must_current_g("work pool submit"), nullptr, job.release()};
+  detail::Submitter self(job.release());
   // A core of our own: the handle may go while we wait.
   const std::shared_ptr<detail::PoolCore> core = core_;
-  core->wait_in(core->submitters, self, WaitReason::kWorkPoolSubmit);
+  core->submitters.push_back(self);
+  core->lock.unlock();
+  const bool taken = core->submitters.wait(core->lock, self, WaitReason::kWorkPoolSubmit, kNever, ctx);
   if (self.job == nullptr) return {};
   job.reset(self.job);
+  if (!taken) return given_up();
   return std::unexpected(Error{Code::kClosed, 0, "WorkPool::submit"});
 }
 
 void WorkPool::close() noexcept { detail::close_core(*core_); }
 
-void WorkPool::drain() {
-  detail::PoolCore& c = *core_;
-  c.lock.lock();
-  if (c.unfinished == 0) return c.lock.unlock();
-  detail::PoolWaiter self{must_current_g("work pool wait")};
-  c.wait_in(c.drainers, self, WaitReason::kWorkPoolWait);
+void WorkPool::drain() { static_cast<void>(drain(Context())); }
+
+Result<void> WorkPool::drain(const Context& ctx) {
+  const std::shared_ptr<detail::PoolCore> core = core_;
+  return core->wait_until_zero(core->unfinished, core->drainers, ctx);
 }
 
-void WorkPool::wait() {
+void WorkPool::wait() { static_cast<void>(wait(Context())); }
+
+Result<void> WorkPool::wait(const Context& ctx) {
   close();
-  detail::PoolCore& c = *core_;
-  c.lock.lock();
-  if (c.workers == 0) return c.lock.unlock();
-  detail::PoolWaiter self{must_current_g("work pool wait")};
-  c.wait_in(c.enders, self, WaitReason::kWorkPoolWait);
+  const std::shared_ptr<detail::PoolCore> core = core_;
+  return core->wait_until_zero(core->workers, core->enders, ctx);
 }
 
 std::size_t WorkPool::queued() const noexcept {

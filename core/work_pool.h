@@ -12,7 +12,7 @@
 //
 // I1. A waiting submitter means that the queue is full, an idle worker that it is empty: whoever changes that serves
 //     the waiter in the same section. So jobs start in the order in which they were accepted, and nobody waits without
-//     cause.
+//     cause. A submitter that gives up takes nothing along: its job was not accepted.
 // I2. A job is one heap object, moved by its pointer: no user's code runs under the pool's lock.
 // I3. The pool's state is shared by the handle and its workers, so the handle may go first.
 #pragma once
@@ -25,6 +25,7 @@
 #include <type_traits>
 #include <utility>
 
+#include <heddle/core/context.h>
 #include <heddle/core/error.h>
 #include <heddle/core/go.h>
 
@@ -86,7 +87,17 @@ class WorkPool {
     return submit_job(std::make_unique<detail::PoolJobOf<std::decay_t<Fn>>>(std::forward<Fn>(fn)), true);
   }
 
-  /// The same without waiting. Errors: kWouldBlock if the queue is full; kClosed; std::bad_alloc.
+  /// The same, unless `ctx` is done before `fn` is accepted.
+  ///
+  /// Errors:  as submit(); and ctx.err()'s code, "work pool submit"; if it is done already nothing is tried. In both cases
+  ///          `fn` is destroyed, uncalled.
+  template <class Fn>
+    requires std::is_invocable_v<std::decay_t<Fn>&>
+  Result<void> submit(const Context& ctx, Fn&& fn) {
+    return submit_job(std::make_unique<detail::PoolJobOf<std::decay_t<Fn>>>(std::forward<Fn>(fn)), true, &ctx);
+  }
+
+  /// submit() without waiting. Errors: kWouldBlock if the queue is full; kClosed; std::bad_alloc.
   template <class Fn>
     requires std::is_invocable_v<std::decay_t<Fn>&>
   Result<void> try_submit(Fn&& fn) {
@@ -100,14 +111,20 @@ class WorkPool {
   /// may take long. Not in a job: it would wait for itself.
   void drain();
 
+  /// The same, unless `ctx` is done first. Errors: ctx.err()'s code, "work pool wait", also if it is done already.
+  [[nodiscard]] Result<void> drain(const Context& ctx);
+
   /// Closes, and parks until the workers have ended.
   void wait();
+
+  /// Closes, and parks until the workers have ended or `ctx` is done; they go on then. Errors: as drain(ctx).
+  [[nodiscard]] Result<void> wait(const Context& ctx);
 
   /// Jobs accepted that no worker has begun, at this moment.
   [[nodiscard]] std::size_t queued() const noexcept;
 
  private:
-  Result<void> submit_job(std::unique_ptr<detail::PoolJob> job, bool may_park);
+  Result<void> submit_job(std::unique_ptr<detail::PoolJob> job, bool may_park, const Context* ctx = nullptr);
 
   std::shared_ptr<detail::PoolCore> core_;
 };

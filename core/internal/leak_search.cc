@@ -94,6 +94,7 @@ HEDDLE_UNINSTRUMENTED void LeakSearch::find_waits() noexcept {
         break;
       }
       case WaitKind::kSync: break;  // when all regions are known
+      case WaitKind::kContext: break;  // never a suspect
     }
     if (s.kind != WaitKind::kNothing) ++open_;
   }

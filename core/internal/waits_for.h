@@ -23,6 +23,7 @@ enum class WaitKind : std::uint8_t {
   kChan,     // object: a ChanCore
   kSelect,   // object: the first of n SelectCases, all of channels
   kSync,     // object: a Sema
+  kContext,  // object: a DoneWaiter; whoever has the context can end it, so it is `timed`
 };
 
 struct WaitsFor {
@@ -30,7 +31,7 @@ struct WaitsFor {
   const void* object = nullptr;
   const bool* queued = nullptr;  // kChan, kSync
   std::size_t n = 0;             // kSelect
-  bool timed = false;            // time may end it as well
+  bool timed = false;            // time, or a context's end, may end it as well
 };
 
 /// Says what `g`, the current goroutine, waits for, for a scope.
@@ -48,8 +49,8 @@ class WaitMark {
 };
 
 namespace detail {
-/// select.cc: at the end of run(), when all who wait are abandoned: empties the queues of the channels waited for, or they
-/// would lead to stacks that have new tenants.
+/// select.cc: at the end of run(), when all who wait are abandoned: empties the queues of the channels waited for, and takes
+/// those who wait for a context out of its list, or they would lead to stacks that have new tenants.
 void forget_wait(const WaitsFor& what) noexcept;
 }  // namespace detail
 
