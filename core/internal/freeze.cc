@@ -21,7 +21,11 @@
 namespace heddle {
 namespace {
 
-enum State : std::uint32_t { kNone, kAsked, kFrozen, kGone, kGivenUp };
+enum State : std::uint32_t { kNone, kAsked, kAnswers, kFrozen, kGone, kGivenUp };
+
+// An entry's state with the number of its freeze: keeps I6.
+//   state:   | number of the freeze, modulo 2^29 | State: 3 bits |
+constexpr std::uint32_t in_freeze(std::uint32_t number, State state) noexcept { return number << 3 | state; }
 
 constexpr int kMostThreads = 2048;
 constexpr std::int64_t kAnswerTime = 500'000'000;  // ns, for a thread that neither answers nor blocks the signal
@@ -32,6 +36,11 @@ constinit FrozenThread threads[kMostThreads] = {};
 constinit int count = 0;
 constinit std::uint32_t frozen = 0;  // futex word: odd while a freeze is on
 constinit int owed = 0;              // signals sent in vain, which may come yet
+
+// For who freezes: his own freeze's.
+std::uint32_t now_is(State state) noexcept {
+  return in_freeze(__atomic_load_n(&frozen, __ATOMIC_RELAXED), state);  // relaxed: he alone changes it
+}
 
 void pause(std::int64_t ns) noexcept {
   const timespec ts{0, ns};
@@ -121,12 +130,14 @@ int ask_new_threads() noexcept {
       t = FrozenThread{};
       t.tid = tid;
       const bool ask = !of_no_consequence(tid);
-      __atomic_store_n(&t.state, ask ? kAsked : kGivenUp, __ATOMIC_RELAXED);
+      // relaxed: published with `count`.
+      __atomic_store_n(&t.state, now_is(ask ? kAsked : kGone), __ATOMIC_RELAXED);
       // release: the handler finds its entry; pairs with the acquire in freeze_here().
       __atomic_store_n(&count, count + 1, __ATOMIC_RELEASE);
       if (!ask) continue;
       ++asked;
-      if (::syscall(SYS_tgkill, ::getpid(), tid, SIGURG) != 0) __atomic_store_n(&t.state, kGone, __ATOMIC_RELAXED);
+      // relaxed: no handler will look at it.
+      if (::syscall(SYS_tgkill, ::getpid(), tid, SIGURG) != 0) __atomic_store_n(&t.state, now_is(kGone), __ATOMIC_RELAXED);
     }
     if (asked < 0) break;
   }
@@ -139,12 +150,14 @@ const char* await(FrozenThread& t) noexcept {
   const std::int64_t until = nanotime() + kAnswerTime;
   for (int looks = 0;; ++looks) {
     // acquire: pairs with the handler's release.
-    if (__atomic_load_n(&t.state, __ATOMIC_ACQUIRE) != kAsked) return nullptr;
+    const std::uint32_t state = __atomic_load_n(&t.state, __ATOMIC_ACQUIRE);
+    if (state != now_is(kAsked) && state != now_is(kAnswers)) return nullptr;
     if (looks > 0 && in_handler(t.tid) != InHandler::kNo) return nullptr;  // keeps I2
     // It has ended; or is one of ours that had no name yet.
     if (char name[8]; looks % 100 == 99 && (read_of(t.tid, "comm", name, sizeof name) == 0 || of_no_consequence(t.tid))) {
-      std::uint32_t asked = kAsked;
-      __atomic_compare_exchange_n(&t.state, &asked, kGone, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+      std::uint32_t asked = now_is(kAsked);
+      // relaxed, both: it publishes nothing; the handler finds itself not asked.
+      __atomic_compare_exchange_n(&t.state, &asked, now_is(kGone), false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
       return nullptr;
     }
     // Not said earlier: a thread blocks all signals for a moment when it begins, and when it ends.
@@ -173,8 +186,9 @@ const char* freeze() noexcept {
 bool at_rest(const FrozenThread& t) noexcept {
   // acquire: pairs with the handler's release. One that stood in the handler is left to go on to where it can freeze.
   const std::uint32_t state = __atomic_load_n(&t.state, __ATOMIC_ACQUIRE);
-  if (state == kAsked) return in_handler(t.tid) == InHandler::kPreempted;
-  if (state != kFrozen || t.sections == 0) return true;
+  if (state == now_is(kAsked)) return in_handler(t.tid) == InHandler::kPreempted;
+  if (state == now_is(kAnswers)) return false;
+  if (state != now_is(kFrozen) || t.sections == 0) return true;
   if (t.m == nullptr || t.sections != 1) return false;
   constexpr auto kRelaxed = std::memory_order_relaxed;  // relaxed, all: it holds still
   return t.m->curg_seen.load(kRelaxed) == nullptr && (t.m->parked_seen.load(kRelaxed) || t.m->helper);
@@ -190,7 +204,7 @@ bool all_at_rest() noexcept {
 }  // namespace
 
 bool FrozenThread::holds_still() const noexcept {
-  return __atomic_load_n(&state, __ATOMIC_ACQUIRE) == kFrozen;  // acquire: pairs with freeze_here()
+  return __atomic_load_n(&state, __ATOMIC_ACQUIRE) == now_is(kFrozen);  // acquire: pairs with freeze_here()
 }
 
 const char* freeze_at_rest() noexcept {
@@ -220,17 +234,24 @@ const char* freeze_at_rest() noexcept {
 std::span<const FrozenThread> frozen_threads() noexcept { return {threads, static_cast<std::size_t>(count)}; }
 
 void thaw() noexcept {
+  const std::uint32_t asked_of_us = now_is(kAsked);
+  const std::uint32_t answers = now_is(kAnswers);
+  const std::uint32_t froze = now_is(kFrozen);
+  const std::uint32_t given_up = now_is(kGivenUp);
   __atomic_fetch_add(&frozen, 1U, __ATOMIC_RELEASE);  // release: the memory is theirs again
   ::syscall(SYS_futex, &frozen, FUTEX_WAKE_PRIVATE, INT32_MAX, nullptr, nullptr, 0);
   for (int i = 0; i < count; ++i) {
-    std::uint32_t asked = kAsked;
+    std::uint32_t asked = asked_of_us;
     // relaxed: nobody has it.
-    if (__atomic_compare_exchange_n(&threads[i].state, &asked, kGivenUp, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    if (__atomic_compare_exchange_n(&threads[i].state, &asked, given_up, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
       __atomic_fetch_add(&owed, 1, __ATOMIC_RELAXED);  // relaxed: a count
       continue;
     }
-    // acquire: the thread knows its entry no more.
-    while (__atomic_load_n(&threads[i].state, __ATOMIC_ACQUIRE) == kFrozen) pause(20'000);
+    // One that has begun to answer comes to its end: it is a few lines away.
+    for (std::uint32_t state = answers; state == answers || state == froze;) {
+      state = __atomic_load_n(&threads[i].state, __ATOMIC_ACQUIRE);  // acquire: the thread knows its entry no more
+      if (state == answers || state == froze) pause(20'000);
+    }
   }
   world_unlock();
   thread_making().unlock();
@@ -241,39 +262,47 @@ std::mutex& thread_making() noexcept {
   return mutex;
 }
 
+namespace {
+
+// Settles a signal that was sent in vain. False: none was.
+HEDDLE_UNINSTRUMENTED bool come_late() noexcept {
+  int n = __atomic_load_n(&owed, __ATOMIC_RELAXED);  // relaxed, both: a count
+  while (n > 0) {
+    if (__atomic_compare_exchange_n(&owed, &n, n - 1, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
 HEDDLE_UNINSTRUMENTED bool freeze_here(const ucontext_t* context) noexcept {
   // acquire: pairs with freeze().
   const std::uint32_t now = __atomic_load_n(&frozen, __ATOMIC_ACQUIRE);
-  if (now % 2 == 0) {
-    // Too late; or it has nothing to do with us. relaxed, both: a count.
-    int n = __atomic_load_n(&owed, __ATOMIC_RELAXED);
-    while (n > 0) {
-      if (__atomic_compare_exchange_n(&owed, &n, n - 1, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) return true;
-    }
-    return false;
-  }
+  if (now % 2 == 0) return come_late();  // or it has nothing to do with us
   const auto tid = static_cast<std::uint32_t>(::syscall(SYS_gettid));
   const int n = __atomic_load_n(&count, __ATOMIC_ACQUIRE);  // acquire: pairs with ask_new_threads()
   for (int i = 0; i < n; ++i) {
     FrozenThread* t = &threads[i];
     if (t->tid != tid) continue;
-    if (__atomic_load_n(&t->state, __ATOMIC_RELAXED) != kAsked) return false;  // relaxed: only we leave kAsked meanwhile
+    // acquire: the table's last tenant is done with the entry; pairs with the releases below. Keeps I6.
+    std::uint32_t found = in_freeze(now, kAsked);
+    if (!__atomic_compare_exchange_n(&t->state, &found, in_freeze(now, kAnswers), false, __ATOMIC_ACQUIRE,
+                                     __ATOMIC_RELAXED)) {
+      // This freeze has no use for us: the signal is another's. Else thaw() gave us up meanwhile, and counts on our coming.
+      return found != in_freeze(now, kGone) && come_late();
+    }
     Registers at;
     read_registers(*context, at);
     t->context = context;
     t->sp = at.sp();
     t->sections = __atomic_load_n(reinterpret_cast<const std::uint32_t*>(&detail::thread_state()->sections), __ATOMIC_RELAXED);
     t->m = detail::thread_state()->m;
-    std::uint32_t asked = kAsked;
-    // release: gives the entry to who froze us. It may have given up (thaw) at this moment.
-    if (!__atomic_compare_exchange_n(&t->state, &asked, kFrozen, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
-      __atomic_fetch_sub(&owed, 1, __ATOMIC_RELAXED);
-      return true;
-    }
+    // release: gives the entry to who froze us; pairs with his acquires.
+    __atomic_store_n(&t->state, in_freeze(now, kFrozen), __ATOMIC_RELEASE);
     while (__atomic_load_n(&frozen, __ATOMIC_ACQUIRE) == now) {  // acquire: pairs with thaw()
       ::syscall(SYS_futex, &frozen, FUTEX_WAIT_PRIVATE, now, nullptr, nullptr, 0);
     }
-    __atomic_store_n(&t->state, kGone, __ATOMIC_RELEASE);  // release: our last look at the entry
+    __atomic_store_n(&t->state, in_freeze(now, kGone), __ATOMIC_RELEASE);  // release: our last look at the entry
     return true;
   }
   return false;

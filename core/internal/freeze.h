@@ -5,7 +5,8 @@
 // conservative garbage collector does, and for its reasons: a pointer may be in a register alone, or be moved by a running
 // thread from memory not read yet to memory already read.
 //
-//     kAsked --handler--> kFrozen --thaw, handler--> kGone        kAsked --thaw--> kGivenUp (its signal is owed)
+//     kAsked --handler--> kAnswers --handler--> kFrozen --thaw, handler--> kGone
+//       '--thaw--> kGivenUp (its signal is owed)
 //
 // I1. At rest means more than still: every thread is outside the runtime (its section count is 0), or is a thread of the
 //     scheduler that sleeps for want of work. So no queue of a channel or lock is half changed, and no waiter taken out of
@@ -20,6 +21,9 @@
 //     are looked for until a look finds none.
 // I5. The runtime's own threads of no consequence are let alone by name: sysmon and the threads that make reports touch no
 //     user's memory. A foreign thread that blocks SIGURG cannot be frozen: then there is no freeze, and it is said why.
+// I6. A state carries the number of its freeze, and a handler answers only for the freeze that it found on when it came in. So
+//     one that was held up over a thaw and the next freeze's start touches no entry of that, which may be another thread's;
+//     its own thread is asked again. kAnswers claims the entry before anything is written there; thaw() waits for it.
 #pragma once
 
 #include <ucontext.h>
@@ -35,7 +39,7 @@ struct M;
 
 struct FrozenThread {
   std::uint32_t tid;
-  std::uint32_t state;
+  std::uint32_t state;  // see freeze.cc
   // The handler's, before kFrozen.
   const ucontext_t* context;  // the registers; they lie on the thread's stack or signal stack
   std::uintptr_t sp;
