@@ -152,11 +152,13 @@ void go(Fn&& fn, const std::source_location& site = std::source_location::curren
   go(GoOptions{}, std::forward<Fn>(fn), site);
 }
 
-/// Starts `n` goroutines that run `fn(0)` to `fn(n - 1)`, and returns at once: `n` calls of go() for the price of fewer.
+/// Starts `n` goroutines that run `fn(0)` to `fn(n - 1)`, and returns at once. All of them or none.
 ///
 /// Each goroutine has its own copy of `fn`; an rvalue is copied n - 1 times and then moved. The copies are made by the
 /// caller, one after the other, before any of them runs. Then all become runnable together: as many as fit on this P's
 /// queue, the others on the global one; other Ps that are idle come for them.
+/// What it saves is to make each runnable by itself, and to wake Ps again and again. Not promised: that it is faster than a
+/// loop of go(), which on one P it need not be (bench_core: go_1000, go_n_1000).
 ///
 /// Errors:  std::bad_alloc if there are not enough stacks, and what copying `fn` throws: then none has been started.
 /// Threads: as go(). Order: none is promised.

@@ -10,8 +10,9 @@
 //     by exchange alone, so an object has one owner; the lists are guarded by the shard's lock.
 // I2. There is no garbage collector that would clean up. sysmon moves a number on as time passes (one for all pools);
 //     the first get or put of a pool that sees it does the work, for all shards, and runs the destructors, on its own
-//     goroutine, with no lock held. So an object that nobody got for two generations is freed by the pool's next use. A
-//     pool that is not used at all keeps what it has until trim(), or its end.
+//     goroutine, with no lock held. Generations are stretches of the clock, the same for all objects: so one that nobody
+//     got since it was put is kept for 10 s at least, and from 20 s on is freed by the pool's next use. A pool that is not
+//     used at all keeps what it has until trim(), or its end.
 // I3. An object's link lies before the object, in the same allocation: a put allocates nothing and always succeeds.
 #pragma once
 
