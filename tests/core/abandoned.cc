@@ -7,6 +7,8 @@ extern "C" const char* __lsan_default_suppressions() {
   return "leak:threads_post_through_many_runs\n"
          "leak:is_told_when_run_ends_first\n"
          "leak:Task_moves_from_handle_to_handle\n"
+         "leak:with_abandoned_waiters\n"
+         "leak:a_deadline_gives_its_own_code\n"  // the goroutine that a deadline starts
          "leak:tests/core/foreign_test.cc\n"
          "leak:tests/core/leaks_test.cc\n"
          "leak:tests/core/work_pool_test.cc\n";

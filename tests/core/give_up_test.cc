@@ -201,12 +201,13 @@ TEST(GiveUp, a_foreign_thread_may_end_the_context) {
 TEST(GiveUp, one_cancel_ends_every_wait_below_it) {
   on_one_p([] {
     auto [root, cancel] = with_cancel(Context());
-    Semaphore none(0);
+    Semaphore none(1);
+    none.acquire();
     WaitGroup all;
     std::vector<int> order;
     for (int i = 0; i < 5; ++i) {
       all.go([&, i, ctx = i % 2 == 0 ? root : with_cancel(root).ctx] {
-        EXPECT_FALSE(none.acquire_until(kNoDeadline, 0) && none.acquire(ctx, 1));
+        EXPECT_FALSE(none.acquire(ctx).has_value());
         order.push_back(i);
       });
     }
@@ -293,20 +294,29 @@ TEST(GiveUp, a_lock_left_to_a_starving_waiter_that_has_gone_goes_to_the_next) {
   });
 }
 
-TEST(GiveUp, a_waiter_that_run_abandons_leaves_its_context_usable) {
-  auto [ctx, cancel] = with_cancel(Context());
-  testing::internal::CaptureStderr();
-  auto* semaphore = new Semaphore(0);  // keeps a pointer to the abandoned stack: not used, not freed
+// What the abandoned goroutines hold is never freed (abandoned.cc): the context, and what they wait for, which still points
+// at their stacks.
+ContextAndCancel with_abandoned_waiters() {
+  ContextAndCancel made = with_cancel(Context());
+  static_cast<void>(made.ctx.done());  // here: it stays, too
+  auto* semaphore = new Semaphore(1);
   auto* mutex = new Mutex;
   on_one_p([&] {
-    go([&, ctx = ctx] { static_cast<void>(semaphore->acquire(ctx)); });
-    go([&, ctx = ctx] { static_cast<void>(mutex->lock(ctx)); });
+    semaphore->acquire();
     mutex->lock();
+    go([semaphore, ctx = made.ctx] { static_cast<void>(semaphore->acquire(ctx)); });
+    go([mutex, ctx = made.ctx] { static_cast<void>(mutex->lock(ctx)); });
     let_others_park();
   });
+  return made;
+}
+
+TEST(GiveUp, a_waiter_that_run_abandons_leaves_its_context_usable) {
+  testing::internal::CaptureStderr();
+  auto [ctx, cancel] = with_abandoned_waiters();
   static_cast<void>(testing::internal::GetCapturedStderr());
   // Other goroutines have those stacks now.
-  on_one_p([&, ctx = ctx, cancel = cancel] {
+  on_one_p([ctx = ctx, cancel = cancel] {
     WaitGroup all;
     for (int i = 0; i < 4; ++i) all.go([&] { EXPECT_FALSE(sleep(ctx, 1h)); });
     let_others_park();
@@ -317,28 +327,38 @@ TEST(GiveUp, a_waiter_that_run_abandons_leaves_its_context_usable) {
 
 // --- races: every wait is ended by its context or by what it waits for, at any moment
 
-// Contexts that end while others are at work: each is waited with by several goroutines, and replaced when it has ended.
+// Contexts that end while others are at work. Not by deadlines: the goroutine that one starts would be left to run()'s end;
+// those that cancel here are waited for.
 class Enders {
  public:
   explicit Enders(std::uint64_t seed) : random_(seed) {}
   ~Enders() { cancellers_.wait(); }
 
   // A context that will end soon, or has, or will not.
-  Context one() {
-    switch (random_.below(4)) {
-      case 0: return {};
-      case 1: return with_timeout(Context(), std::chrono::microseconds(random_.below(100))).ctx;
-      default: break;
-    }
-    auto [ctx, cancel] = with_cancel(Context());
-    cancellers_.go([cancel = cancel, turns = random_.below(8)] {
+  Context one() { return random_.below(4) == 0 ? Context() : soon(); }
+
+  Context soon() {
+    if (random_.below(4) == 0) return within(std::chrono::microseconds(random_.below(100)));
+    return ended_by([turns = random_.below(8)] {
       for (std::uint64_t i = 0; i < turns; ++i) gosched();
+    });
+  }
+
+  Context within(Duration d) {
+    return ended_by([d] { sleep(d); });
+  }
+
+ private:
+  template <class Fn>
+  Context ended_by(Fn wait) {
+    auto [ctx, cancel] = with_cancel(Context());
+    cancellers_.go([cancel = cancel, wait] {
+      wait();
       cancel();
     });
     return ctx;
   }
 
- private:
   test::Random random_;
   WaitGroup cancellers_;
 };
@@ -399,9 +419,10 @@ TEST(GiveUpStress, a_starving_mutex_is_not_lost) {
           for (int i = 0; i < kWorkers; ++i) {
             all.go([&, i] {
               test::Random random(static_cast<std::uint64_t>(i));
+              Enders enders(0);
               for (int n = 0; n < 15; ++n) {
-                const Context ctx = with_timeout(Context(), std::chrono::microseconds(random.below(4000))).ctx;
-                if (!mutex.lock(i == 0 ? Context() : ctx)) continue;
+                const auto patience = std::chrono::microseconds(random.below(4000));
+                if (!mutex.lock(i == 0 ? Context() : enders.within(patience))) continue;
                 ++entered;
                 got.fetch_add(1, std::memory_order_relaxed);  // relaxed: read at the end
                 sleep(std::chrono::microseconds(random.below(1500)));
@@ -493,7 +514,7 @@ TEST(GiveUpStress, a_signal_is_not_lost_to_one_who_gave_up) {
               std::unique_lock lock(mutex);
               if (taken + ready == tokens) return;
               ++waiting;
-              const Context ctx = with_timeout(enders.one(), 1ms).ctx;
+              const Context ctx = enders.soon();
               const Result<void> woken = cond.wait(ctx, lock);
               --waiting;
               if (woken && ready > 0) {
@@ -585,7 +606,8 @@ TEST(GiveUpStress, a_job_runs_if_it_was_accepted_and_dies_if_not) {
           });
         }
         all.wait();
-        while (!pool.wait(with_timeout(Context(), 10us).ctx)) continue;
+        Enders enders(seed);
+        while (!pool.wait(enders.within(10us))) continue;
         EXPECT_EQ(ran.load(), accepted.load());
         EXPECT_EQ(token.use_count(), 1);
       },
