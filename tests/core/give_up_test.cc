@@ -294,6 +294,25 @@ TEST(GiveUp, a_lock_left_to_a_starving_waiter_that_has_gone_goes_to_the_next) {
   });
 }
 
+TEST(GiveUp, the_last_starving_waiter_that_goes_leaves_an_ordinary_lock) {
+  on_one_p([] {
+    Mutex mutex;
+    mutex.lock();
+    auto [ctx, cancel] = with_cancel(Context());
+    Task<Result<void>> starving = spawn([&, ctx = ctx] { return mutex.lock(ctx); });
+    let_others_park();
+    sleep(2ms);
+    mutex.unlock();
+    mutex.lock();
+    let_others_park();
+    cancel();
+    EXPECT_FALSE(starving.join().has_value());
+    mutex.unlock();  // left to a waiter, it would be nobody's
+    ASSERT_TRUE(mutex.try_lock());
+    mutex.unlock();
+  });
+}
+
 // What the abandoned goroutines hold is never freed (abandoned.cc): the context, and what they wait for, which still points
 // at their stacks.
 ContextAndCancel with_abandoned_waiters() {
