@@ -80,6 +80,13 @@ std::uint64_t all_ticks() noexcept {
   return sum;
 }
 
+// What is kept for later use ages by real time: a test's clock runs years ahead, and nothing would age again after it.
+std::int64_t age_what_is_kept(std::int64_t now) noexcept {
+  if (sched.bubble != nullptr) return kNever;
+  tell_pools(now);
+  return stack_arena().release_cold(now);
+}
+
 bool all_rest() noexcept {
   return sched.idle.count() + sched.resting.count() == sched.nps.load(std::memory_order_acquire);  // acquire: with its Ps
 }
@@ -128,7 +135,7 @@ void* sysmon_thread(void*) {
       asked = now - last_active > kDeepAfter;  // until then the idle time may still be a pause of somebody's
     }
     const bool may_go_deep = now - last_active > kDeepAfter && all_rest() && next_trace == kNever &&
-                             stack_arena().release_cold(now) == kNever;
+                             age_what_is_kept(now) == kNever;
     std::uint32_t wants = kNothing;
     if (may_go_deep) {
       deep.store(true, std::memory_order_seq_cst);  // seq_cst: then look again; pairs with sysmon_kick()
@@ -159,9 +166,8 @@ void* sysmon_thread(void*) {
       continue;
     }
     check_procs(woke);
-    tell_pools(woke);
     const bool keeps = watch.look(woke);
-    static_cast<void>(stack_arena().release_cold(woke));
+    static_cast<void>(age_what_is_kept(woke));
     // relaxed: set while no scheduler runs.
     if (helps.load(std::memory_order_relaxed) && something_waits(seen, woke) && sched.idle.any()) {
       wake_p();
