@@ -24,6 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include <heddle/core/clock.h>
@@ -62,6 +63,7 @@ constexpr std::int64_t kShortSlice = 1'000'000;  // ns
 constexpr std::int64_t kTimerLate = 500'000;     // ns
 constexpr std::int64_t kStill = 1'000'000;       // ns between two looks that find a thread asleep
 constexpr std::int64_t kStuck = 20'000'000;      // ns without any run, I3
+constexpr std::int64_t kBusy = 100'000;          // ns of CPU time: more than there is between two short calls that block
 
 // CPU time of a thread, in ns; -1 if it has gone. Source: clock_getcpuclockid(3), "per-thread".
 std::int64_t cpu_time(std::uint32_t tid) noexcept {
@@ -159,24 +161,24 @@ bool Watch::look_at(M* m, Seen& seen, std::int64_t now) noexcept {
     }
     return true;
   }
-  const bool computes = cpu - seen.cpu > (now - seen.cpu_at) / 16;
+  // Only who has just computed is ever signalled: one that goes from sleep to sleep with little between would sooner or later
+  // be met as it falls asleep, and its call cut short.
+  const bool computes = cpu - seen.cpu > std::max((now - seen.cpu_at) / 16, kBusy);
   if (!computes && now - seen.cpu_at >= kStill) {
-    // Too little CPU time: blocked, or the kernel gave the CPU to others.
-    if (cpu == seen.cpu && thread_sleeps(tid)) {
+    // Too little CPU time: blocked, or goes from sleep to sleep, or the kernel gave the CPU to others.
+    if (thread_sleeps(tid)) {
       if (++seen.still >= 2 && retake(m)) seen.still = 0;
     } else {
       seen.still = 0;
     }
     seen.cpu = cpu;
     seen.cpu_at = now;
-    if (seen.still > 0) return true;
-  } else if (computes) {
-    seen.still = 0;
-    seen.cpu = cpu;
-    seen.cpu_at = now;
-  } else {
-    return true;  // looked too soon to tell
+    return true;
   }
+  if (!computes) return true;  // looked too soon to tell
+  seen.still = 0;
+  seen.cpu = cpu;
+  seen.cpu_at = now;
   const bool waits = something_short_waits(p, now);
   const bool over = waits || (now - seen.since >= kSlice && sched.hogs.size() != 0);
   if (!over) return true;

@@ -29,7 +29,7 @@ class Watch {
     std::int64_t since = 0;    // when this run was first seen
     std::int64_t cpu = 0;      // the thread's CPU time then, or at the last look
     std::int64_t cpu_at = 0;
-    int still = 0;             // looks in a row at which the thread had used none and was not runnable
+    int still = 0;             // looks in a row at which the thread had used little and slept
     bool asked = false;        // want_yield was set: the signal is next
   };
 
