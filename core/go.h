@@ -114,6 +114,9 @@ void boxed_entry(void* place) {
 
 /// Starts `fn()` on a new goroutine and returns at once. The closure is moved (or copied) into the goroutine.
 ///
+/// Where some 256 wait on this P already the caller goes behind them, and so starts no more than can run: their stacks then
+/// serve for those that follow.
+///
 /// Errors:  std::bad_alloc if no stack can be had; what moving `fn` throws. An exception that leaves `fn` is a panic:
 ///          when all destructors and deferred calls have run, it prints the goroutine and ends the process, status 2.
 /// Threads: goroutines, the scheduler's side, and foreign threads that are done before the main goroutine

@@ -140,13 +140,16 @@ G* pick_seeded(P* p) noexcept {
 
 G* pick_any(P* p) noexcept { return sched.seed == 0 ? pick(p) : pick_seeded(p); }
 
+// An eighth of a ring: those who gave way there (spawn.cc) find room for what they start, and do not give way again at once.
+constexpr std::uint32_t kGlobalBatch = Runq<G>::kCapacity / 8;
+
 // Takes up to `most` from the global queue: one to run, the others to the ring.
 G* globq_get(P* p, std::uint32_t most) noexcept {
   const std::uint32_t size = sched.globq.size();
   if (size == 0) return nullptr;
   const auto share = size / static_cast<std::uint32_t>(sched.nprocs) + 1;
   GQueue batch;
-  sched.globq.pop(std::min({most, share, Runq<G>::kCapacity / 2}), batch);
+  sched.globq.pop(std::min({most, share, kGlobalBatch}), batch);
   G* first = batch.pop_front();
   while (G* g = batch.pop_front()) runq_put(p, g);
   return first;
