@@ -2,9 +2,9 @@
 //
 //     if (const heddle::WorldStopped stopped; stopped) { … look … }      or the two functions by themselves
 //
-// What is stopped is every P. A goroutine that has one stands at its next call of the scheduler, or, if it computes, in a
-// signal handler. A goroutine that has none, because it sits in blocking() or in a system call, or lost its P in one, goes on
-// until it needs a P; until then it may still use channels and locks, as a foreign thread may.
+// What is stopped is every P, and who computes. A goroutine stands at its next call of the scheduler, or, if it computes, in a
+// signal handler. Only one that sits in blocking() or in a system call is left alone; it may come back from there, and goes on
+// until it needs a P: until then it may still use channels and locks, as a foreign thread may.
 //
 // The caller between stop and start holds up everybody, and some were interrupted in the middle of malloc or printf. So it
 // neither allocates, nor prints, nor parks, nor takes a lock that a goroutine may hold: it reads, and leaves soon.

@@ -83,6 +83,7 @@ struct alignas(128) M {
   std::atomic<bool> parked_seen{false};
   std::atomic<bool> preempted_seen{false};  // waits in the signal handler
   std::atomic<bool> stands_seen{false};     // the same, because the world is stopped: it keeps its P
+  std::atomic<std::uint32_t> stood{0};      // without a P: the number of the stop for which it stands there (world.h I3, I5)
   const void* preempted_at = nullptr;       // then: its ucontext_t
 };
 

@@ -29,6 +29,7 @@ struct Stop {
   How how[kMaxProcs];
   M* holder[kMaxProcs];           // kInHand: whose lease it is
   std::int64_t since[kMaxProcs];  // when we saw that it stands
+  bool seen[kMaxMs];              // no goroutine computes there without a P (I5)
   int n;                          // Ps
   std::atomic<M*> by;             // null: a foreign thread. Others only ask whether it is they
   std::int64_t asked;
@@ -109,7 +110,24 @@ How look_at(int i, std::uint32_t number, bool press) noexcept {
   return How::kNotYet;
 }
 
-// True when all Ps stand.
+// One look at an M for a goroutine that computes without a P. True: there is none, or it stands. Keeps I5.
+bool look_without_p(M* m, std::uint32_t number) noexcept {
+  // acquire: as in look_at().
+  if (m->helper || m == stop.by.load(std::memory_order_relaxed)) return true;  // relaxed: our own store
+  const std::uint32_t tid = m->tid.load(std::memory_order_acquire);            // acquire: as in look_at()
+  // relaxed, both: hints; who takes a P or a goroutine from now on stands at its next scheduling point (I1).
+  if (tid == 0 || m->curg_seen.load(std::memory_order_relaxed) == nullptr) return true;
+  if (m->preempted_seen.load(std::memory_order_relaxed)) return true;
+  // acquire, both: as in look_at(). With a P, or in the stopper's hand: look_at() sees to it.
+  if (m->lease.load(std::memory_order_acquire) != nullptr || m->retaking.load(std::memory_order_acquire)) return true;
+  if (m->stood.load(std::memory_order_acquire) == number) return true;  // acquire: as in look_at()
+  if (!sched.async_preempt || m->slot == nullptr || thread_sleeps(tid)) return true;
+  m->ts->want_yield.store(1, std::memory_order_relaxed);  // relaxed: a wish
+  signal_preempt(m->slot);
+  return false;
+}
+
+// True when all stand who are to.
 bool look(std::uint32_t number, bool press) noexcept {
   bool all = true;
   for (int i = 0; i < stop.n; ++i) {
@@ -120,6 +138,14 @@ bool look(std::uint32_t number, bool press) noexcept {
     } else {
       stop.since[i] = nanotime();
     }
+  }
+  if (!all) return false;
+  const int n = sched.nms.load(std::memory_order_acquire);  // acquire: the Ms themselves
+  for (int i = 0; i < n; ++i) {
+    if (stop.seen[i]) continue;
+    M* m = sched.all_ms[i].load(std::memory_order_acquire);  // acquire: as above
+    stop.seen[i] = m == nullptr || look_without_p(m, number);
+    all = all && stop.seen[i];
   }
   return all;
 }
@@ -161,9 +187,9 @@ void let_go(int i, std::int64_t now, bool stood) noexcept {
   p->longest_pause_ns.store(std::max(ns, p->longest_pause_ns.load(std::memory_order_relaxed)), std::memory_order_relaxed);
 }
 
-// Somebody came to stand.
-HEDDLE_UNINSTRUMENTED void announce(P* p, std::uint32_t number) noexcept {
-  __atomic_store_n(raw(p->stood), number, __ATOMIC_RELEASE);  // release: all that we did with P; pairs with look_at()
+// Somebody came to stand; `stood` is its P's, or its own.
+HEDDLE_UNINSTRUMENTED void announce(std::atomic<std::uint32_t>& stood, std::uint32_t number) noexcept {
+  __atomic_store_n(raw(stood), number, __ATOMIC_RELEASE);  // release: all that we did before; pairs with look_at()
   __atomic_fetch_add(raw(arrivals), 1U, __ATOMIC_RELEASE);    // release: pairs with wait_until_all_stand()
   ::syscall(SYS_futex, raw(arrivals), FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
 }
@@ -177,7 +203,7 @@ void stand(M* m) noexcept {
   sanitizer::happens_before(m->p);
   // acquire: what changed while we stood (I4); pairs with start_the_world().
   for (std::uint32_t number; ((number = sched.world.load(std::memory_order_acquire)) & 1) != 0;) {
-    announce(m->p, number);
+    announce(m->p->stood, number);
     futex_wait(&sched.world, number, 0);
   }
   m->parked_seen.store(false, std::memory_order_relaxed);  // relaxed: for reports
@@ -189,7 +215,7 @@ void stand_in_handler(M* m) noexcept {
     if ((number & 1) == 0) return;
     // Null: it has none; or the stopper has the lease in hand, and gives it back when it sees our section: so look again.
     P* p = __atomic_load_n(raw(m->lease), __ATOMIC_ACQUIRE);  // acquire: pairs with take_in_hand()
-    if (p != nullptr) announce(p, number);
+    announce(p != nullptr ? p->stood : m->stood, number);
     constexpr timespec kLook{0, 2 * kBetweenLooks};
     ::syscall(SYS_futex, raw(sched.world), FUTEX_WAIT_PRIVATE, number, p != nullptr ? nullptr : &kLook, nullptr, 0);
   }
@@ -250,6 +276,7 @@ bool stop_the_world_within(std::int64_t ns) {
   stop.by.store(m, std::memory_order_relaxed);  // relaxed: nobody else acts on it
   stop.n = sched.nps.load(std::memory_order_acquire);  // acquire: the Ps themselves
   std::fill_n(stop.how, stop.n, How::kNotYet);
+  std::fill_n(stop.seen, kMaxMs, false);
   if (own != nullptr) stop.how[own->index] = How::kOwn;
   stop.asked = nanotime();
   if (own != nullptr) stop.since[own->index] = stop.asked;

@@ -16,8 +16,10 @@
 // I1. A P on its way from M to M (in nextp, in sysmon's hand) is in none of these states; its receiver stands at its next
 //     scheduling point. So the stopper needs to look only for the four, again and again.
 // I2. Stopper and sysmon's watch exclude each other (world_try_lock): both take leases.
-// I3. P::stood holds the number of the stop that it belongs to: what is left of an earlier one does not count.
+// I3. P::stood, M::stood hold the number of the stop that it belongs to: what is left of an earlier one does not count.
 // I4. The number of Ps, and which are retired, changes only while the world is stopped, or by adding one that nobody knew.
+// I5. A goroutine that computes without a P, which it lost while its thread slept, stands in the handler like one that has a
+//     P. One whose thread sleeps, as in blocking(), is left alone, and may come back while the world stands (stop_the_world.h).
 #pragma once
 
 #include <cstdint>

@@ -76,6 +76,16 @@ inline std::uint64_t preempts() noexcept {
   return sum;
 }
 
+/// Goroutines that are stopped at the moment, in their threads' signal handlers. On a goroutine.
+inline int stopped_now() noexcept {
+  int sum = 0;
+  for (int i = 0; i < sched.nms.load(); ++i) {
+    const M* m = sched.all_ms[i].load();
+    sum += m != nullptr && m->preempted_seen.load(std::memory_order_acquire) ? 1 : 0;  // acquire: all before it
+  }
+  return sum;
+}
+
 /// Ps taken from blocked threads since run() began. On a goroutine.
 inline std::uint64_t retakes() noexcept {
   std::uint64_t sum = 0;

@@ -1,4 +1,5 @@
 // Stopping the world: what stands still, what goes on, and that everything goes on afterwards.
+#include <heddle/core/internal/watch.h>
 #include <heddle/core/stop_the_world.h>
 
 #include <gtest/gtest.h>
@@ -101,10 +102,10 @@ void stop_and_look(const Traffic& traffic, int times) {
   }
 }
 
-// A thread of TSan's build often sleeps in TSan's own locks. sysmon then takes its P, and its goroutine computes on without one
-// until its next call of the runtime, which may be never here (stop_the_world.h).
+// A thread of TSan's build often sleeps in TSan's own locks, and one that sleeps is left alone (stop_the_world.h): it computes
+// on when it has that lock.
 #if HEDDLE_TSAN
-#define HEDDLE_SKIP_COMPUTING() GTEST_SKIP() << "TSan's locks cost computing goroutines their Ps; those without one go on"
+#define HEDDLE_SKIP_COMPUTING() GTEST_SKIP() << "threads sleep in TSan's own locks, and go on from there"
 #else
 #define HEDDLE_SKIP_COMPUTING() static_cast<void>(0)
 #endif
@@ -164,6 +165,46 @@ TEST_P(StopTheWorld, several_stoppers_take_turns) {
         while (!done.load()) sleep(100us);
         foreign.join();
         traffic.end();
+      },
+      {.procs = GetParam()});
+}
+
+// Each round it sleeps in the kernel until sysmon has taken its P, and then computes on without one.
+TEST_P(StopTheWorld, who_computes_without_a_P_stands_too) {
+  HEDDLE_SKIP_COMPUTING();
+  if (!membarrier_works()) GTEST_SKIP() << "without membarrier(2) no P is taken";
+  const TimeLimit limit;
+  heddle::run(
+      [] {
+        std::atomic<std::uint64_t> count{0};
+        std::atomic<int> round{0};
+        std::atomic<bool> lost{false};
+        WaitGroup wg;
+        wg.go([&] {
+          for (int r = 0; r < 5; ++r) {
+            while (!lost.load()) ::usleep(1'000);
+            while (round.load() == r) count.store(count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+          }
+        });
+        for (int r = 0; r < 5; ++r) {
+          for (const std::uint64_t before = test::retakes(); test::retakes() == before;) sleep(1ms);
+          const std::uint64_t before = count.load();
+          lost.store(true);
+          while (count.load() == before) sleep(100us);
+          for (int i = 0; i < 20; ++i) {
+            std::uint64_t first = 0;
+            std::uint64_t then = 1;
+            if (const WorldStopped stopped; stopped) {
+              first = count.load();
+              linger();
+              then = count.load();
+            }
+            EXPECT_EQ(first, then);
+          }
+          lost.store(false);
+          ++round;
+        }
+        wg.wait();
       },
       {.procs = GetParam()});
 }
