@@ -182,6 +182,7 @@ TEST_P(StopTheWorld, who_computes_without_a_P_stands_too) {
         WaitGroup wg;
         wg.go([&] {
           for (int r = 0; r < 5; ++r) {
+            gosched();  // it has a P again
             while (!lost.load()) ::usleep(1'000);
             while (round.load() == r) count.store(count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
           }
