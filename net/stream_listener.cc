@@ -1,7 +1,10 @@
 // StreamListener over an AcceptDesc: the handle that users own, while the slot is the poller's.
 #include <heddle/net/stream_listener.h>
 
+#include <sys/socket.h>
+
 #include <cerrno>
+#include <utility>
 
 #include <heddle/core/park.h>
 #include <heddle/core/section.h>
@@ -34,14 +37,8 @@ class SocketStreamListener final : public StreamListener {
   const Address local_;
 };
 
-}  // namespace
-
-Result<std::unique_ptr<StreamListener>> StreamListener::listen(const Address& address, StreamAcceptor& acceptor,
-                                                                const StreamListenOptions& options) {
-  static_cast<void>(must_current_g("net: StreamListener::listen"));
-  Result<OwnedFd> fd = tcp_listen(address, options.backlog, options.reuse_port);
-  if (!fd) return std::unexpected(fd.error());
-  Result<Address> local = local_address_of(fd->get());
+Result<std::unique_ptr<StreamListener>> feed(OwnedFd fd, StreamAcceptor& acceptor) {
+  Result<Address> local = local_address_of(fd.get());
   if (!local) return std::unexpected(local.error());
   AcceptDesc* desc = acceptor_slab().take();
   if (desc == nullptr) return std::unexpected(Error::from_errno(ENOMEM, "listen"));
@@ -51,7 +48,7 @@ Result<std::unique_ptr<StreamListener>> StreamListener::listen(const Address& ad
     const Section section;
     NetPoller* home = NetPoller::here();
     if (home == nullptr) home = NetPoller::at(0);
-    generation = desc->open_acceptor(fd->release(), acceptor, *home);
+    generation = desc->open_acceptor(fd.release(), acceptor, *home);
     error = home->watch(*desc, Mode::kRead);
   }
   auto listener = std::make_unique<SocketStreamListener>(*desc, generation, *local);
@@ -60,6 +57,24 @@ Result<std::unique_ptr<StreamListener>> StreamListener::listen(const Address& ad
     return std::unexpected(Error::from_errno(error, "listen"));
   }
   return listener;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<StreamListener>> StreamListener::listen(const Address& address, StreamAcceptor& acceptor,
+                                                                const StreamListenOptions& options) {
+  static_cast<void>(must_current_g("net: StreamListener::listen"));
+  Result<OwnedFd> fd = tcp_listen(address, options);
+  if (!fd) return std::unexpected(fd.error());
+  return feed(std::move(*fd), acceptor);
+}
+
+Result<std::unique_ptr<StreamListener>> StreamListener::adopt(int fd, StreamAcceptor& acceptor) {
+  static_cast<void>(must_current_g("net: StreamListener::adopt"));
+  OwnedFd owned(fd);
+  const Result<void> fits = check_socket(fd, {.type = SOCK_STREAM, .ip = true, .listening = true}, "adopt");
+  if (!fits) return std::unexpected(fits.error());
+  return feed(std::move(owned), acceptor);
 }
 
 }  // namespace heddle::net

@@ -10,6 +10,7 @@
 
 #include <heddle/core/error.h>
 #include <heddle/net/address.h>
+#include <heddle/net/listen_options.h>
 #include <heddle/net/stream.h>
 
 namespace heddle::net {
@@ -25,10 +26,7 @@ class StreamAcceptor {
   ~StreamAcceptor() = default;
 };
 
-struct StreamListenOptions {
-  int backlog = 4096;
-  bool reuse_port = false;  // SO_REUSEPORT: share the port with other sockets that set it
-};
+using StreamListenOptions = ListenOptions;
 
 /// A listening socket that feeds a StreamAcceptor. Source: listen(2), accept4(2).
 class StreamListener {
@@ -39,6 +37,10 @@ class StreamListener {
   /// Threads: a goroutine.
   [[nodiscard]] static Result<std::unique_ptr<StreamListener>> listen(const Address& address, StreamAcceptor& acceptor,
                                                                        const StreamListenOptions& options = {});
+
+  /// The same with a socket that listens already, such as a supervisor passes on (inherit.h). It owns `fd` then, also if this
+  /// fails. Errors: kInvalid if it does not listen, or for TCP. Threads: a goroutine.
+  [[nodiscard]] static Result<std::unique_ptr<StreamListener>> adopt(int fd, StreamAcceptor& acceptor);
 
   /// The address in use, with the port that the kernel picked.
   [[nodiscard]] virtual Address local_address() const = 0;

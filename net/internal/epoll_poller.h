@@ -19,6 +19,7 @@ class EpollPoller final : public NetPoller {
   [[nodiscard]] const char* name() const noexcept override { return "epoll"; }
   void drive(bool) noexcept override {}
   [[nodiscard]] int watch(PollDesc& pd, Mode mode) noexcept override;
+  void forget(PollDesc& pd) noexcept override { loop_.control(EPOLL_CTL_DEL, pd, 0); }
 
  protected:
   int poll_events() noexcept override;

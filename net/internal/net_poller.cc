@@ -112,7 +112,9 @@ void NetPoller::end(PollDesc& pd) noexcept {
   if (pd.kind == DescKind::kAcceptor) stop_handshakes(pd.fd);  // accept_desc.h I3
   // What is armed keeps the socket alive, and a home may be busy: tell the peer now. At home with nothing armed it will be
   // closed within this turn, which does the same. A listener must not be shut down: that would drop its queue.
-  if (pd.kind != DescKind::kAcceptor && !(home && pd.armed == 0) && !pd.abort.load(std::memory_order_relaxed)) {
+  const bool handed_over = pd.waiter != nullptr && pd.waiter->takes_fd;
+  if (pd.kind != DescKind::kAcceptor && !(home && pd.armed == 0) && !pd.abort.load(std::memory_order_relaxed) &&
+      !handed_over) {
     static_cast<void>(sys().shutdown(pd.fd, SHUT_RDWR));  // ENOTCONN: the peer was first
   }
   if (home && pd.kind == DescKind::kSocket) {
@@ -141,9 +143,14 @@ void NetPoller::finish(PollDesc& pd, bool at_home) noexcept {
     home->post(pd, kReqVisit);  // its sink is called at home only; the home drops this post's hold, and is the last one
     return;
   }
-  sys().close(pd.fd);  // the descriptor is gone whatever it says: close(2), "Dealing with error returns"
-  if (home != nullptr) home->count_open(-1);
   FinishWaiter* waiter = pd.waiter;
+  if (waiter != nullptr && waiter->takes_fd) {
+    if (home != nullptr) home->forget(pd);
+    waiter->fd = pd.fd;
+  } else {
+    sys().close(pd.fd);  // the descriptor is gone whatever it says: close(2), "Dealing with error returns"
+  }
+  if (home != nullptr) home->count_open(-1);
   switch (pd.kind) {
     case DescKind::kSocket:
       pd.retire();

@@ -63,6 +63,10 @@ class NetPoller : public Poller {
   /// Makes the back end report `mode` to `pd`'s ready word, now or from now on. Returns 0 or an errno.
   [[nodiscard]] virtual int watch(PollDesc& pd, Mode mode) noexcept = 0;
 
+  /// Forgets a descriptor whose number outlives it (FinishWaiter::takes_fd): nothing is reported for it any more. Nobody is
+  /// inside, and nothing armed.
+  virtual void forget(PollDesc& pd) noexcept = 0;
+
   /// Takes over the closer's hold on `pd`, to drop it when nothing is armed any more.
   void end(PollDesc& pd) noexcept;
 

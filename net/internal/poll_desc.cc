@@ -82,14 +82,26 @@ WaitResult PollDesc::wait_with(Mode mode, WaitReason reason, Deadline deadline_o
   return {status, env.error};
 }
 
-WaitResult PollDesc::wait(Mode mode, WaitReason reason) noexcept {
-  std::atomic<std::int64_t>& slot = mode == Mode::kRead ? in_deadline : out_deadline;
-  // relaxed: ordered by the RMW of the ready word before it (ready_word.h I3).
-  return wait_with(mode, reason, [&slot] { return slot.load(std::memory_order_relaxed); });
+// The end of `ctx` is a deadline that comes at once: it is told by a kick, like any change of a deadline (ready_word.h I3: err()
+// is set before the function runs, and looked at after begin).
+template <class Deadline>
+WaitResult PollDesc::wait_within(const Context* ctx, Mode mode, WaitReason reason, Deadline deadline) {
+  if (ctx == nullptr || !ctx->can_be_done()) return wait_with(mode, reason, deadline);
+  // The function keeps nothing of this call: it may run after it, when the slot has another tenant.
+  StopFunc stop = after_func(*ctx, [this, mode] { kick(mode); });
+  const WaitResult result = wait_with(mode, reason, [&] { return ctx->err() ? 0 : deadline(); });
+  stop();
+  return result;
 }
 
-WaitResult PollDesc::wait_until(Mode mode, std::int64_t deadline, WaitReason reason) noexcept {
-  return wait_with(mode, reason, [deadline] { return deadline; });
+WaitResult PollDesc::wait(Mode mode, WaitReason reason, const Context* ctx) {
+  std::atomic<std::int64_t>& slot = mode == Mode::kRead ? in_deadline : out_deadline;
+  // relaxed: ordered by the RMW of the ready word before it (ready_word.h I3).
+  return wait_within(ctx, mode, reason, [&slot] { return slot.load(std::memory_order_relaxed); });
+}
+
+WaitResult PollDesc::wait_until(Mode mode, std::int64_t deadline, WaitReason reason, const Context* ctx) {
+  return wait_within(ctx, mode, reason, [deadline] { return deadline; });
 }
 
 int PollDesc::watch(Mode mode) noexcept {
@@ -110,6 +122,10 @@ int PollDesc::watch(Mode mode) noexcept {
 void PollDesc::set_deadline(Mode mode, std::int64_t when) noexcept {
   // relaxed: released by the RMW in kick() (ready_word.h I3).
   (mode == Mode::kRead ? in_deadline : out_deadline).store(when, std::memory_order_relaxed);
+  kick(mode);
+}
+
+void PollDesc::kick(Mode mode) noexcept {
   if (G* g = (mode == Mode::kRead ? in : out).kick()) ready(g);
 }
 
@@ -148,9 +164,12 @@ Slab<PollDesc>& socket_slab() noexcept {
   return slab;
 }
 
-Error to_error(const WaitResult& result, const char* op) noexcept {
+Error to_error(const WaitResult& result, const char* op, const Context* ctx) noexcept {
   switch (result.status) {
     case WaitStatus::kTimeout:
+      if (ctx != nullptr) {
+        if (const std::optional<Error> end = ctx->err()) return {end->code, 0, op};
+      }
       return {Code::kTimeout, 0, op};
     case WaitStatus::kClosed:
       return {Code::kClosed, 0, op};

@@ -30,6 +30,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include <heddle/core/context.h>
 #include <heddle/core/error.h>
 #include <heddle/core/park.h>
 #include <heddle/net/internal/fd_lock.h>
@@ -73,12 +74,17 @@ struct alignas(64) PollDesc {
   std::uint32_t open(int new_fd) noexcept;
 
   /// Parks until `mode` may succeed, its deadline passes, or the descriptor closes. The caller is inside, alone in `mode`.
-  [[nodiscard]] WaitResult wait(Mode mode, WaitReason reason) noexcept;
+  /// The end of `ctx` (may be null) counts as a deadline that has passed; to_error() tells them apart.
+  /// Errors: std::bad_alloc, if `ctx` can be done.
+  [[nodiscard]] WaitResult wait(Mode mode, WaitReason reason, const Context* ctx = nullptr);
   /// The same with a deadline of the caller's.
-  [[nodiscard]] WaitResult wait_until(Mode mode, std::int64_t deadline, WaitReason reason) noexcept;
+  [[nodiscard]] WaitResult wait_until(Mode mode, std::int64_t deadline, WaitReason reason, const Context* ctx = nullptr);
 
   /// Sets a deadline; whoever waits looks at it again. Threads: any that is inside.
   void set_deadline(Mode mode, std::int64_t when) noexcept;
+
+  /// Makes whoever waits look at deadline and context again. Harmless on a wrong tenant (I3). Threads: any.
+  void kick(Mode mode) noexcept;
 
   /// Ends the descriptor: wakes who waits, and closes it when all have left. False: it was closed already.
   /// `waiter`, if any, is told when that is done. Never parks. Threads: any.
@@ -136,12 +142,18 @@ struct alignas(64) PollDesc {
   int watch(Mode mode) noexcept;
   template <class Deadline>
   WaitResult wait_with(Mode mode, WaitReason reason, Deadline deadline) noexcept;
+  template <class Deadline>
+  WaitResult wait_within(const Context* ctx, Mode mode, WaitReason reason, Deadline deadline);
   void retire() noexcept;
 };
 
-/// One goroutine that waits for a descriptor's end (a listener's close()).
+/// One goroutine that waits for a descriptor's end (a listener's close(), a hand-over).
 struct FinishWaiter {
+  explicit FinishWaiter(bool takes = false) noexcept : takes_fd(takes) {}
+
   ReadyWord word;
+  const bool takes_fd;  // instead of close(2), and nothing tells the peer
+  int fd = -1;          // then: the finisher's, until it tells
 
   /// Parks until told. Then the finisher touches this object no more.
   void wait(WaitReason reason) noexcept;
@@ -150,7 +162,7 @@ struct FinishWaiter {
 /// The slots that serve goroutines.
 [[nodiscard]] Slab<PollDesc>& socket_slab() noexcept;
 
-/// The Error for a wait that did not end in readiness.
-[[nodiscard]] Error to_error(const WaitResult& result, const char* op) noexcept;
+/// The Error for a wait that did not end in readiness; `ctx` is what the wait was given.
+[[nodiscard]] Error to_error(const WaitResult& result, const char* op, const Context* ctx = nullptr) noexcept;
 
 }  // namespace heddle::net

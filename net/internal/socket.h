@@ -1,8 +1,11 @@
 // Sockets as listeners and dialers need them: made non-blocking and close-on-exec, with the options that heddle always sets.
 #pragma once
 
+#include <optional>
+
 #include <heddle/core/error.h>
 #include <heddle/net/address.h>
+#include <heddle/net/listen_options.h>
 
 namespace heddle::net {
 
@@ -33,7 +36,25 @@ class OwnedFd {
 ///
 /// While the address is in use it tries again for up to a second: a predecessor that was killed keeps its port until the
 /// kernel has taken its ring down in the background. Threads: a goroutine (it sleeps between tries).
-[[nodiscard]] Result<OwnedFd> tcp_listen(const Address& address, int backlog, bool reuse_port);
+[[nodiscard]] Result<OwnedFd> tcp_listen(const Address& address, const ListenOptions& options);
+
+/// What a descriptor from elsewhere must be to serve.
+struct SocketShape {
+  int type;                               // SOCK_STREAM …
+  bool ip = false;                        // AF_INET or AF_INET6; else AF_UNIX
+  std::optional<bool> listening = {};     // of sockets that may
+};
+
+/// Looks whether `fd` is such a socket, and makes it non-blocking and close-on-exec. Errors: kInvalid.
+[[nodiscard]] Result<void> check_socket(int fd, const SocketShape& shape, const char* op);
+
+/// setsockopt(2) for an int. Returns 0 or -errno.
+int set_flag(int fd, int level, int name, int value) noexcept;
+/// getsockopt(2) for an int. Returns it, or -errno.
+int get_flag(int fd, int level, int name) noexcept;
+
+/// O_NONBLOCK and FD_CLOEXEC. Returns 0 or -errno.
+int make_ours(int fd) noexcept;
 
 /// Has the kernel drop every packet for the listening `fd` itself: no handshake completes any more, and those that had can be
 /// accepted in peace. A client that knocks now gets no answer, tries again after a second (its SYN's retransmission) and

@@ -51,6 +51,7 @@ class UringPoller final : public NetPoller {
   [[nodiscard]] const char* name() const noexcept override { return "io_uring"; }
   void drive(bool at_home) noexcept override;
   [[nodiscard]] int watch(PollDesc& pd, Mode mode) noexcept override;
+  void forget(PollDesc& pd) noexcept override { stand_in_.control(EPOLL_CTL_DEL, pd, 0); }  // ENOENT: the ring served it
 
  protected:
   int poll_events() noexcept override;

@@ -33,6 +33,30 @@ void check_one_echo(Conn& conn) {
   ASSERT_EQ(check_bytes(buf, 0), 100U);
 }
 
+TEST(Listener, a_socket_that_listens_already_is_served) {
+  with_procs(2, [] {
+    EchoAcceptor echo;
+    Listener inherited = must_listen();
+    const Address address = *inherited.local_address();
+    Conn early = must(dial(address));  // waits in the socket's queue
+    const Result<int> fd = inherited.release_fd();
+    ASSERT_TRUE(fd);
+    Result<std::unique_ptr<StreamListener>> listener = StreamListener::adopt(*fd, echo);
+    ASSERT_TRUE(listener) << listener.error().message();
+    EXPECT_EQ((*listener)->local_address(), address);
+    check_one_echo(early);
+    Conn late = must(dial(address));
+    check_one_echo(late);
+    early.close();
+    late.close();
+    until([&] { return echo.accepted.load() == 2 && echo.live.load() == 0; });
+    (*listener)->close();
+    const Result<std::unique_ptr<StreamListener>> none = StreamListener::adopt(::socket(AF_UNIX, SOCK_STREAM, 0), echo);
+    ASSERT_FALSE(none);
+    EXPECT_EQ(none.error().code, Code::kInvalid);
+  });
+}
+
 TEST_P(ListenerOnProcs, connections_are_dealt_out_evenly) {
   with_procs(GetParam(), [] {
     std::mutex mutex;
