@@ -30,6 +30,10 @@ Error Error::from_errno(int err, const char* op) noexcept {
     case EPROTO: code = Code::kProtocol; break;
     case ENOSYS:
     case EOPNOTSUPP: code = Code::kUnsupported; break;
+    case ENOENT: code = Code::kNotFound; break;
+    case EEXIST: code = Code::kExists; break;
+    case EACCES:
+    case EPERM: code = Code::kDenied; break;
     default: break;  // kSystem: `sys` says which
   }
   return Error{code, err, op};
@@ -52,6 +56,9 @@ const char* to_string(Code code) noexcept {
     case Code::kLimit: return "limit reached";
     case Code::kProtocol: return "protocol error";
     case Code::kUnsupported: return "not supported";
+    case Code::kNotFound: return "not found";
+    case Code::kExists: return "exists already";
+    case Code::kDenied: return "permission denied";
     case Code::kSystem: return "system error";
   }
   return "unknown error";

@@ -27,6 +27,9 @@ enum class Code : std::uint8_t {
   kLimit,          // a configured limit was reached
   kProtocol,       // the peer broke the protocol
   kUnsupported,    // this kernel or build cannot do it
+  kNotFound,       // there is no such file or name (ENOENT)
+  kExists,         // there is one already (EEXIST)
+  kDenied,         // permission was refused (EACCES, EPERM)
   kSystem,         // any other errno; see sys
 };
 

@@ -137,6 +137,13 @@ std::uint16_t Address::port() const noexcept {
   return 0;
 }
 
+Address Address::with_port(std::uint16_t port) const noexcept {
+  Address out = *this;
+  if (family() == AF_INET) reinterpret_cast<sockaddr_in*>(&out.storage_)->sin_port = htons(port);
+  if (family() == AF_INET6) reinterpret_cast<sockaddr_in6*>(&out.storage_)->sin6_port = htons(port);
+  return out;
+}
+
 socklen_t Address::size() const noexcept {
   if (family() == AF_INET) return sizeof(sockaddr_in);
   if (family() == AF_INET6) return sizeof(sockaddr_in6);

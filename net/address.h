@@ -24,6 +24,8 @@ class Address {
   /// "127.0.0.1:8080" or "[::1]:8080".
   [[nodiscard]] std::string to_string() const;
   [[nodiscard]] std::uint16_t port() const noexcept;
+  /// The same host with another port.
+  [[nodiscard]] Address with_port(std::uint16_t port) const noexcept;
   [[nodiscard]] int family() const noexcept { return storage_.ss_family; }
   [[nodiscard]] const sockaddr* sa() const noexcept { return reinterpret_cast<const sockaddr*>(&storage_); }
   [[nodiscard]] socklen_t size() const noexcept;

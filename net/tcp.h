@@ -21,7 +21,9 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include <heddle/core/clock.h>
 #include <heddle/core/context.h>
@@ -103,11 +105,25 @@ class Listener final : public TransportListener, public Descriptor {
   void close() override;
 };
 
+class Resolver;
+
+/// How one address fared in a dial by name.
+struct DialAttempt {
+  Address address;
+  Error error;  // kOk: this one connected. kCanceled: called off, because another one had
+};
+
 struct DialOptions {
-  TimePoint deadline = kNoDeadline;   // for connecting, from the call to the handshake's end
+  TimePoint deadline = kNoDeadline;   // for all of it, from the call to the handshake's end
   Context ctx = {};                   // ends the attempt, not the connection
   std::optional<Address> local = {};  // where our end is bound; port 0: the kernel picks one
   std::optional<KeepAlive> keep_alive = {};
+
+  // Dialing by name only.
+  Duration attempt_delay =
+      std::chrono::milliseconds(250);            // a silent address delays the next one by this (RFC 8305 s5)
+  Resolver* resolver = nullptr;                  // null: the process's (resolve.h). Must outlive the call
+  std::vector<DialAttempt>* attempts = nullptr;  // is told how each address that was tried fared, in order
 };
 
 /// Listens on `address`. ":PORT" takes IPv6 and IPv4. TCP_NODELAY is set on what is accepted.
@@ -123,5 +139,20 @@ struct DialOptions {
 ///          else the errno of bind(2) or connect(2).
 /// Threads: a goroutine.
 [[nodiscard]] Result<Conn> dial(const Address& address, const DialOptions& options = {});
+
+/// Connects to "HOST:PORT": a name (resolve.h) or a number, such as "example.org:80" or "[::1]:8080".
+///
+/// A name's addresses are tried as RFC 8305 has it ("happy eyeballs"): families alternate, beginning with the one that the
+/// resolver prefers; each next attempt starts when the one before has failed, or after `attempt_delay`; the first to
+/// connect wins, and the others are called off and closed before this returns. A name's addresses come all together, so
+/// the RFC's wait for the other family's answer (s3) has nothing to do here.
+///
+/// With a port in options.local only one attempt of a family can be under way at a time: the others find it in use.
+///
+/// Errors:  what resolve() says; kTimeout or the context's code, if that ended it; if no address works, what the one said that
+///          came furthest: an answer (kRefused) before silence before kUnreachable (options.attempts tells of all); kInvalid
+///          if `text` is no HOST:PORT, or no address is of the family of options.local; else as above.
+/// Threads: a goroutine.
+[[nodiscard]] Result<Conn> dial(std::string_view text, const DialOptions& options = {});
 
 }  // namespace heddle::net

@@ -17,14 +17,18 @@ namespace heddle::net {
 namespace {
 
 constinit std::atomic<int> live_pollers{0};  // the last one to go closes descriptors without a home
+constinit std::atomic<std::uint64_t> runs{0};  // the first poller of a run counts it
 
 constexpr int kMaxQueue = 65536;  // what a closing listener accepts at most: a client that keeps connecting cannot hold it
 
 }  // namespace
 
 NetPoller::NetPoller() : wheel_(nanotime()) {
-  live_pollers.fetch_add(1, std::memory_order_relaxed);  // counted only
+  // relaxed: counted only; runs do not overlap, and their goroutines start after their pollers were made.
+  if (live_pollers.fetch_add(1, std::memory_order_relaxed) == 0) runs.fetch_add(1, std::memory_order_relaxed);
 }
+
+std::uint64_t NetPoller::run_number() noexcept { return runs.load(std::memory_order_relaxed); }  // relaxed: as above
 
 NetPoller::~NetPoller() = default;
 

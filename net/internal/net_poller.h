@@ -57,6 +57,8 @@ class NetPoller : public Poller {
   [[nodiscard]] static NetPoller* at(int index) noexcept;
   /// How many workers serve connections (they have a P to come back to).
   [[nodiscard]] static int homes() noexcept;
+  /// Tells one run() from the next, for what a process keeps between calls but goroutines of one run only may share.
+  [[nodiscard]] static std::uint64_t run_number() noexcept;
 
   // --- any thread; the caller is inside `pd` or has a hold on it ---
 

@@ -41,22 +41,16 @@ void with_procs(int procs, Body body) {
 
 inline Address any_port(const char* host = "127.0.0.1") { return *Address::parse(std::string(host) + ":0"); }
 
-inline Listener must_listen(const Address& address = any_port()) {
-  Result<Listener> listener = listen(address);
-  if (!listener) {
-    ADD_FAILURE() << listener.error().message();
+template <class T>
+T must(Result<T> made) {
+  if (!made) {
+    ADD_FAILURE() << made.error().message();
     std::abort();
   }
-  return std::move(*listener);
+  return std::move(*made);
 }
 
-inline Conn must(Result<Conn> conn) {
-  if (!conn) {
-    ADD_FAILURE() << conn.error().message();
-    std::abort();
-  }
-  return std::move(*conn);
-}
+inline Listener must_listen(const Address& address = any_port()) { return must(listen(address)); }
 
 /// Two ends of one connection.
 inline std::pair<Conn, Conn> connected_pair(const Address& address = any_port()) {
