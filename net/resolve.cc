@@ -31,8 +31,7 @@ namespace {
 using Addresses = std::vector<Address>;
 using Answer = Result<Addresses>;
 
-constexpr std::size_t kMostFlights = 1024;  // names: a service that does not answer must not fill the memory (I1)
-constexpr std::size_t kLongestName = 254;   // with a final dot. RFC 1035 s2.3.4 has 255 octets on the wire
+constexpr std::size_t kLongestName = 254;  // with a final dot. RFC 1035 s2.3.4 has 255 octets on the wire
 
 Error resolve_error(Code code, const char* op, int sys = 0) { return {code, sys, op}; }
 
@@ -118,8 +117,9 @@ struct Resolver::State : std::enable_shared_from_this<State> {
       return Answer(it->second->addresses);
     }
     if (const auto it = flights.find(host); it != flights.end()) return it->second;
-    if (flights.size() >= kMostFlights)
-      return Answer(std::unexpected(resolve_error(Code::kLimit, "resolve: too many lookups")));
+    if (flights.size() >= options.max_names) {
+      return Answer(std::unexpected(resolve_error(Code::kLimit, "resolve: too many names at once")));
+    }
     auto flight = std::make_shared<Flight>();
     const auto place = flights.emplace(host, flight).first;
     try {

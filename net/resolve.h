@@ -8,8 +8,8 @@
 // names), resolv.conf with its search list, options and edns, in the order of RFC 6724, as every other program there does;
 // and it needs no further dependency. c-ares would tell TTLs and could call a query off, but knows hosts and resolv.conf alone.
 //
-// I1. A worker never waits for a name: lookups run under blocking(). At most max_lookups at once; further names queue up,
-//     1024 in all. So a name service that hangs costs neither the threads of other blocking() calls nor all memory.
+// I1. A worker never waits for a name: lookups run under blocking(). At most max_lookups at once; further names queue up, at
+//     most max_names in all. So a name service that hangs costs neither other blocking() calls' threads nor all memory.
 // I2. Those who want the same name while it is looked up share one lookup: looking into the cache and joining is one step.
 //     Who leaves early (context, deadline) leaves the lookup behind: libc cannot call it off, it ends on its own, and its
 //     answer goes to the cache. It owns all that it uses, so neither the caller nor the Resolver need be there any more.
@@ -44,6 +44,7 @@ struct ResolverOptions {
   Duration keep = std::chrono::seconds(5);  // I3; zero: no cache
   std::size_t max_kept = 256;               // answers in the cache
   int max_lookups = 64;                     // at once, and so many helper threads at most
+  std::size_t max_names = 1024;             // under way or queued; further ones get kLimit
 };
 
 /// Looks names up. Movable; one that was moved from may only be assigned to.

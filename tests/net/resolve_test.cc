@@ -167,6 +167,20 @@ TEST(Resolve, a_resolver_may_go_while_it_looks_up) {
   });
 }
 
+// Named functions: abandoned.cc knows by them what is left behind.
+void abandoned_waiter(Resolver& resolver) { static_cast<void>(resolver.resolve(kAlways, "slow.example", 1)); }
+
+void abandoned_lookup(const std::shared_ptr<Gate>& gate, bool has_begun) {
+  auto resolver = std::make_shared<Resolver>(ResolverOptions{.lookup = [gate](const std::string&) {
+    gate->wait();
+    return one_address();
+  }});
+  go([resolver] { abandoned_waiter(*resolver); });
+  const auto left = resolver->resolve(kAlways, "slow.example", 1, now() + 1ms);
+  EXPECT_EQ(left.error().code, Code::kTimeout);
+  if (has_begun) until_waiting(*gate, 1);
+}
+
 TEST(Resolve, a_run_may_end_while_a_lookup_is_under_way) {
   for (int i = 0; i < 12; ++i) {
     const auto gate = std::make_shared<Gate>();
@@ -176,14 +190,7 @@ TEST(Resolve, a_run_may_end_while_a_lookup_is_under_way) {
       gate->let_in();
     });
     with_procs(1 + i % 2, [&] {
-      auto resolver = std::make_shared<Resolver>(ResolverOptions{.lookup = [gate](const std::string&) {
-        gate->wait();
-        return one_address();
-      }});
-      go([resolver] { static_cast<void>(resolver->resolve(kAlways, "slow.example", 1)); });  // still there at the end
-      const auto left = resolver->resolve(kAlways, "slow.example", 1, now() + 1ms);
-      EXPECT_EQ(left.error().code, Code::kTimeout);
-      if (i % 3 != 0) until_waiting(*gate, 1);
+      abandoned_lookup(gate, i % 3 != 0);
       ending = true;
     });
     opener.join();
@@ -216,10 +223,11 @@ TEST(Resolve, a_name_service_that_hangs_is_not_asked_for_ever_more_names) {
                              gate.wait();
                              return one_address();
                            },
-                       .max_lookups = 1});
+                       .max_lookups = 1,
+                       .max_names = 10});
     WaitGroup wg;
     std::atomic<int> refused{0};
-    for (int i = 0; i < 1030; ++i) {
+    for (int i = 0; i < 16; ++i) {
       wg.go([&, i] {
         const auto answer = resolver.resolve(kAlways, "n" + std::to_string(i) + ".example", 1);
         if (answer) return;
