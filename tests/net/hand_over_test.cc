@@ -108,7 +108,7 @@ TEST_P(HandOverOnProcs, a_number_whose_owner_closes_it_may_be_anothers_at_once) 
             EXPECT_EQ(near.read(buf).error().code, Code::kClosed);
           });
           users.go([&near = near] {  // more than fits: waits to write
-            EXPECT_EQ(near.write(std::vector<std::byte>(8 << 20)).error().code, Code::kClosed);
+            EXPECT_EQ(near.write(std::vector<std::byte>(1 << 20)).error().code, Code::kClosed);
           });
           for (std::uint64_t k = 0; k < (worker + i) % 4; ++k) gosched();
           const Result<int> fd = near.release_fd();
