@@ -165,6 +165,47 @@ TEST_P(HandOverOnProcs, who_gives_a_number_away_while_its_home_is_away_gets_it_a
   });
 }
 
+TEST_P(HandOverOnProcs, what_changes_hands_while_its_homes_thread_is_away_is_served_by_the_stand_in) {
+  // With one P: its ring's thread sits in a system call for all of this, so nothing here is ever armed in the ring.
+  with_procs(GetParam(), [] {
+    int pipe_ends[2];
+    ASSERT_EQ(::pipe(pipe_ends), 0);
+    std::atomic<bool> away{false};
+    WaitGroup wg;
+    wg.go([&] {
+      away = true;
+      char end;
+      EXPECT_EQ(::read(pipe_ends[0], &end, 1), 1);
+    });
+    while (!away.load()) gosched();
+    {
+      auto [near, far] = connected_pair();
+      bool fits = true;  // no early return: somebody sits in read(2)
+      for (int i = 0; i < 5 && fits; ++i) {
+        near.set_read_deadline(patience());
+        std::atomic<bool> took{false};
+        WaitGroup reading;
+        reading.go([&, &near = near] {
+          std::byte buf[1];
+          fits = near.read_full(buf) == std::size_t{1};
+          took = true;
+          EXPECT_EQ(near.read(buf).error().code, Code::kClosed);
+        });
+        gosched();
+        EXPECT_TRUE(far.write(bytes_of(1)));
+        while (!took.load()) gosched();
+        EXPECT_TRUE(fits) << "the byte came, and nobody told, in round " << i;
+        near = must(Conn::adopt(must(near.release_fd())));
+        reading.wait();
+      }
+    }
+    EXPECT_EQ(::write(pipe_ends[1], "x", 1), 1);
+    wg.wait();
+    ::close(pipe_ends[0]);
+    ::close(pipe_ends[1]);
+  });
+}
+
 TEST_P(HandOverOnProcs, a_listener_that_changes_hands_while_it_accepts_serves_each_connection_once) {
   with_procs(GetParam(), [] {
     constexpr int kClients = 3, kEach = 40;
