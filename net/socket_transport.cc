@@ -27,12 +27,13 @@ Result<std::size_t> receive(const detail::Handle& handle, const Context* ctx, st
   for (;;) {
     if (try_first) {
       const ssize_t n = sys().recv(pd.fd, buf.data(), buf.size(), MSG_DONTWAIT);
+      if (n == 0 && pd.lock.closing()) return closed("read");  // the end that close() made, not the peer's
       if (n >= 0) {
-        pd.drained = static_cast<std::size_t>(n) < buf.size();
+        pd.drained = pd.short_read_drains && static_cast<std::size_t>(n) < buf.size();
         return static_cast<std::size_t>(n);
       }
       if (n == -EINTR) continue;
-      if (n != -EAGAIN) return failed(n, "read");
+      if (n != -EAGAIN) return failed(pd, n, "read");
     }
     if (const Error end = wait_for(pd, Mode::kRead, ctx, "read"); end.code != Code::kOk) return std::unexpected(end);
     try_first = true;
@@ -48,7 +49,7 @@ Result<void> send_all(PollDesc& pd, const Context* ctx, SendSome send_some, Left
   while (left()) {
     const ssize_t n = send_some();
     if (n >= 0 || n == -EINTR) continue;
-    if (n != -EAGAIN) return failed(n, "write");
+    if (n != -EAGAIN) return failed(pd, n, "write");
     if (const Error end = wait_for(pd, Mode::kWrite, ctx, "write"); end.code != Code::kOk) return std::unexpected(end);
   }
   return {};

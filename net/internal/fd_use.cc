@@ -47,7 +47,7 @@ Result<detail::Handle> accept_handle(const detail::Handle& listener, const Conte
     if (fd >= 0) return adopt_fd(OwnedFd(fd), "accept");
     switch (accept_verdict(-fd)) {
       case AcceptVerdict::kGoOn: continue;
-      case AcceptVerdict::kRest: return failed(fd, "accept");
+      case AcceptVerdict::kRest: return failed(pd, fd, "accept");
       case AcceptVerdict::kDrained: break;
     }
     if (const Error end = wait_for(pd, Mode::kRead, ctx, "accept", WaitReason::kAccept); end.code != Code::kOk) {
@@ -56,8 +56,8 @@ Result<detail::Handle> accept_handle(const detail::Handle& listener, const Conte
   }
 }
 
-Result<void> connect_handle(const detail::Handle& handle, const Address& to, TimePoint deadline, const Context* ctx,
-                            const char* op) {
+Result<void> connect_handle(const detail::Handle& handle, const sockaddr* to, socklen_t size, TimePoint deadline,
+                            const Context* ctx, const char* op) {
   Inside inside(handle, FdUse::kWrite, op);
   if (!inside) return closed(op);
   PollDesc& pd = *inside;
@@ -67,7 +67,7 @@ Result<void> connect_handle(const detail::Handle& handle, const Address& to, Tim
     if (ctx != nullptr) {
       if (const std::optional<Error> end = ctx->err()) return std::unexpected(Error{end->code, 0, op});
     }
-    const int status = sys().connect(pd.fd, to.sa(), to.size());
+    const int status = sys().connect(pd.fd, to, size);
     if (status == 0 || status == -EISCONN) return {};
     if (status ==
         -EAGAIN) {  // a Unix listener's queue is full: the kernel tells nobody when it is not. Source: connect(2)

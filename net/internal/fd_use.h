@@ -22,6 +22,7 @@ namespace heddle::net {
 namespace detail {
 struct HandleOf {
   static Handle get(const Descriptor& descriptor) noexcept { return descriptor.handle_; }
+  static Handle take(Descriptor& descriptor) noexcept { return descriptor.take(); }  // which is closed then
 };
 }  // namespace detail
 
@@ -56,6 +57,12 @@ inline std::unexpected<Error> failed(ssize_t status, const char* op) {
   return std::unexpected(Error::from_errno(static_cast<int>(-status), op));
 }
 
+/// The same for a call whose caller is inside. close() shuts a socket down, which a system call under way may meet as
+/// an error of the connection's: that is our own end all the same.
+inline std::unexpected<Error> failed(const PollDesc& pd, ssize_t status, const char* op) {
+  return pd.lock.closing() ? closed(op) : failed(status, op);
+}
+
 /// A deadline that has passed fails a call even if it could succeed at once. The clock is read only if there is one.
 inline bool is_late(const std::atomic<std::int64_t>& deadline) noexcept {
   const std::int64_t when = deadline.load(std::memory_order_relaxed);  // whoever sets it concurrently may be missed
@@ -87,7 +94,7 @@ Result<ssize_t> until_ready(PollDesc& pd, Mode mode, const Context* ctx, const c
     const ssize_t n = call();
     if (n >= 0) return n;
     if (n == -EINTR) continue;
-    if (n != -EAGAIN) return failed(n, op);
+    if (n != -EAGAIN) return failed(pd, n, op);
     if (const Error end = wait_for(pd, mode, ctx, op); end.code != Code::kOk) return std::unexpected(end);
   }
 }
@@ -119,8 +126,12 @@ inline void set_deadline(const detail::Handle& handle, Mode mode, TimePoint when
 [[nodiscard]] Result<detail::Handle> accept_handle(const detail::Handle& listener, const Context* ctx);
 
 /// Connects; parks until that is done, `deadline` has passed, or `ctx` (may be null) has ended.
-[[nodiscard]] Result<void> connect_handle(const detail::Handle& handle, const Address& to, TimePoint deadline,
-                                          const Context* ctx, const char* op);
+[[nodiscard]] Result<void> connect_handle(const detail::Handle& handle, const sockaddr* to, socklen_t size,
+                                          TimePoint deadline, const Context* ctx, const char* op);
+[[nodiscard]] inline Result<void> connect_handle(const detail::Handle& handle, const Address& to, TimePoint deadline,
+                                                 const Context* ctx, const char* op) {
+  return connect_handle(handle, to.sa(), to.size(), deadline, ctx, op);
+}
 
 /// Ends the descriptor and parks until the kernel holds it no more. Threads: a goroutine.
 void close_and_wait(const detail::Handle& handle);

@@ -2,6 +2,8 @@
 // ready_word.h.
 #include <heddle/net/internal/poll_desc.h>
 
+#include <algorithm>
+
 #include <heddle/core/section.h>
 #include <heddle/core/timer_node.h>
 #include <heddle/net/internal/net_poller.h>
@@ -36,6 +38,7 @@ std::uint32_t PollDesc::open(int new_fd) noexcept {
   hung_up.store(false, std::memory_order_relaxed);
   abort.store(false, std::memory_order_relaxed);
   drained = false;
+  short_read_drains = true;
   return lock.open();
 }
 
@@ -50,10 +53,11 @@ void PollDesc::retire() noexcept {
 }
 
 template <class Deadline>
-WaitResult PollDesc::wait_with(Mode mode, WaitReason reason, Deadline deadline_of) noexcept {
+WaitResult PollDesc::wait_with(Mode mode, bool watches, WaitReason reason, Deadline deadline_of) noexcept {
   struct Env {
     PollDesc& pd;
     Mode mode;
+    bool watches;
     WaitReason reason;
     Deadline& deadline_of;
     int error = 0;
@@ -61,7 +65,7 @@ WaitResult PollDesc::wait_with(Mode mode, WaitReason reason, Deadline deadline_o
     std::int64_t deadline() const noexcept { return deadline_of(); }
     static std::int64_t now() noexcept { return nanotime(); }
     bool arm() noexcept {
-      error = pd.watch(mode);
+      if (watches) error = pd.watch(mode);
       return error == 0;
     }
     void park(ReadyWord& word, std::int64_t when) noexcept {
@@ -77,7 +81,7 @@ WaitResult PollDesc::wait_with(Mode mode, WaitReason reason, Deadline deadline_o
     [[noreturn]] void second_waiter() const noexcept {
       fatal("fd %d: a second goroutine waits to %s", pd.fd, mode == Mode::kRead ? "read" : "write");
     }
-  } env{*this, mode, reason, deadline_of};
+  } env{*this, mode, watches, reason, deadline_of};
   const WaitStatus status = wait_ready(mode == Mode::kRead ? in : out, env);
   return {status, env.error};
 }
@@ -85,11 +89,11 @@ WaitResult PollDesc::wait_with(Mode mode, WaitReason reason, Deadline deadline_o
 // The end of `ctx` is a deadline that comes at once: it is told by a kick, like any change of a deadline (ready_word.h I3: err()
 // is set before the function runs, and looked at after begin).
 template <class Deadline>
-WaitResult PollDesc::wait_within(const Context* ctx, Mode mode, WaitReason reason, Deadline deadline) {
-  if (ctx == nullptr || !ctx->can_be_done()) return wait_with(mode, reason, deadline);
+WaitResult PollDesc::wait_within(const Context* ctx, Mode mode, bool watches, WaitReason reason, Deadline deadline) {
+  if (ctx == nullptr || !ctx->can_be_done()) return wait_with(mode, watches, reason, deadline);
   // The function keeps nothing of this call: it may run after it, when the slot has another tenant.
   StopFunc stop = after_func(*ctx, [this, mode] { kick(mode); });
-  const WaitResult result = wait_with(mode, reason, [&] { return ctx->err() ? 0 : deadline(); });
+  const WaitResult result = wait_with(mode, watches, reason, [&] { return ctx->err() ? 0 : deadline(); });
   stop();
   return result;
 }
@@ -97,11 +101,21 @@ WaitResult PollDesc::wait_within(const Context* ctx, Mode mode, WaitReason reaso
 WaitResult PollDesc::wait(Mode mode, WaitReason reason, const Context* ctx) {
   std::atomic<std::int64_t>& slot = mode == Mode::kRead ? in_deadline : out_deadline;
   // relaxed: ordered by the RMW of the ready word before it (ready_word.h I3).
-  return wait_within(ctx, mode, reason, [&slot] { return slot.load(std::memory_order_relaxed); });
+  return wait_within(ctx, mode, true, reason, [&slot] { return slot.load(std::memory_order_relaxed); });
 }
 
 WaitResult PollDesc::wait_until(Mode mode, std::int64_t deadline, WaitReason reason, const Context* ctx) {
-  return wait_within(ctx, mode, reason, [deadline] { return deadline; });
+  return wait_within(ctx, mode, true, reason, [deadline] { return deadline; });
+}
+
+WaitResult PollDesc::pause(Mode mode, std::int64_t until, WaitReason reason, const Context* ctx) {
+  std::atomic<std::int64_t>& slot = mode == Mode::kRead ? in_deadline : out_deadline;
+  // relaxed: as in wait().
+  const auto deadline = [&slot] { return slot.load(std::memory_order_relaxed); };
+  const WaitResult result =
+      wait_within(ctx, mode, false, reason, [&deadline, until] { return std::min(deadline(), until); });
+  if (result.status != WaitStatus::kTimeout || nanotime() >= deadline() || (ctx != nullptr && ctx->err())) return result;
+  return {WaitStatus::kReady, 0};
 }
 
 int PollDesc::watch(Mode mode) noexcept {

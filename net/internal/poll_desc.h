@@ -80,6 +80,10 @@ struct alignas(64) PollDesc {
   /// The same with a deadline of the caller's.
   [[nodiscard]] WaitResult wait_until(Mode mode, std::int64_t deadline, WaitReason reason, const Context* ctx = nullptr);
 
+  /// Parks until `until`, the mode's deadline, or as above, and asks the back end for nothing: where the kernel tells
+  /// nobody when it is worth trying again. kReady: `until` has come, or an event after all. Threads: as wait().
+  [[nodiscard]] WaitResult pause(Mode mode, std::int64_t until, WaitReason reason, const Context* ctx = nullptr);
+
   /// Sets a deadline; whoever waits looks at it again. Threads: any that is inside.
   void set_deadline(Mode mode, std::int64_t when) noexcept;
 
@@ -123,7 +127,8 @@ struct alignas(64) PollDesc {
   std::atomic<bool> abort{false};             // closing is to reset (linger of zero): no FIN before close(2)
 
   // The reader's.
-  bool drained = false;  // the last recv took all there was: wait before the next one (tcp.cc)
+  bool drained = false;  // the last recv took all there was: wait before the next one (socket_transport.cc)
+  bool short_read_drains = true;  // a recv that fills less than it could has taken all there was; constant while open
 
   // The home's.
   std::uint8_t armed = 0;       // Ops with a terminal completion to come (ring)
@@ -141,9 +146,9 @@ struct alignas(64) PollDesc {
 
   int watch(Mode mode) noexcept;
   template <class Deadline>
-  WaitResult wait_with(Mode mode, WaitReason reason, Deadline deadline) noexcept;
+  WaitResult wait_with(Mode mode, bool watches, WaitReason reason, Deadline deadline) noexcept;
   template <class Deadline>
-  WaitResult wait_within(const Context* ctx, Mode mode, WaitReason reason, Deadline deadline);
+  WaitResult wait_within(const Context* ctx, Mode mode, bool watches, WaitReason reason, Deadline deadline);
   void retire() noexcept;
 };
 

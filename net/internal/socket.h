@@ -6,27 +6,9 @@
 #include <heddle/core/error.h>
 #include <heddle/net/address.h>
 #include <heddle/net/listen_options.h>
+#include <heddle/net/owned_fd.h>
 
 namespace heddle::net {
-
-/// A descriptor that closes itself until it is released.
-class OwnedFd {
- public:
-  explicit OwnedFd(int fd) noexcept : fd_(fd) {}
-  ~OwnedFd();
-  OwnedFd(OwnedFd&& other) noexcept : fd_(other.release()) {}
-  OwnedFd& operator=(OwnedFd&&) = delete;
-
-  [[nodiscard]] int get() const noexcept { return fd_; }
-  [[nodiscard]] int release() noexcept {
-    const int fd = fd_;
-    fd_ = -1;
-    return fd;
-  }
-
- private:
-  int fd_;
-};
 
 /// A TCP socket of `family`.
 [[nodiscard]] Result<OwnedFd> tcp_socket(int family);

@@ -18,7 +18,11 @@ struct Sys {
   ssize_t (*recv)(int fd, void* buf, std::size_t len, int flags);
   ssize_t (*send)(int fd, const void* buf, std::size_t len, int flags);
   ssize_t (*sendmsg)(int fd, const msghdr* msg, int flags);
+  ssize_t (*recvmsg)(int fd, msghdr* msg, int flags);
+  int (*sendmmsg)(int fd, mmsghdr* messages, unsigned count, int flags);
+  int (*recvmmsg)(int fd, mmsghdr* messages, unsigned count, int flags);
   int (*socket)(int family, int type, int protocol);
+  int (*socketpair)(int family, int type, int protocol, int fds[2]);
   int (*bind)(int fd, const sockaddr* sa, socklen_t len);
   int (*listen)(int fd, int backlog);
   int (*accept4)(int fd, sockaddr* sa, socklen_t* len, int flags);
