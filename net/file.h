@@ -14,8 +14,9 @@
 // one; a call whose context ends in between still waits for the piece under way: so a buffer is never touched after the
 // call. close() lets operations under way end in peace; later ones get kClosed.
 //
-// Errors are values: kSystem with the errno by name (ENOENT, EACCES, EEXIST, ENOSPC …), kNoResources, kClosed (also, with
-// EBADF's errno, for reading or writing what was not opened for that), kCanceled or kTimeout for a context's end. All of this is for goroutines; off them it works too, and blocks.
+// Errors are values: kSystem with the errno by name (ENOENT, EACCES, EEXIST, ENOSPC …), kNoResources, kClosed (also,
+// with EBADF's errno, for reading or writing what was not opened for that), kCanceled or kTimeout for a context's end.
+// All of this is for goroutines; off them it works too, and blocks.
 #pragma once
 
 #include <sys/types.h>

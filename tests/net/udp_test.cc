@@ -157,8 +157,10 @@ TEST_P(UdpOnProcs, a_peer_that_is_not_there_is_refused_by_the_next_call_once) {
       std::byte buf[10];
       client.set_read_deadline(now() + 1ms);
       EXPECT_EQ(client.receive_from(buf).error().code, Code::kTimeout);
-      ASSERT_TRUE(client.send(bytes_of(1)));  // loopback answers within the call
-      EXPECT_EQ(client.send(bytes_of(1)).error().code, Code::kRefused);
+      Result<void> sent;
+      for (const TimePoint limit = patience(); (sent = client.send(bytes_of(1))) && now() < limit;) gosched();
+      ASSERT_FALSE(sent);
+      EXPECT_EQ(sent.error().code, Code::kRefused);
     }
   });
 }
@@ -212,9 +214,14 @@ TEST(Udp, a_batch_that_meets_an_error_says_how_far_it_came) {
     std::array<std::array<std::byte, 5>, 4> buffers;
     std::array<BatchIn, 4> in;
     for (std::size_t i = 0; i < in.size(); ++i) in[i].buf = buffers[i];
-    EXPECT_EQ(server.receive_batch(in), std::size_t{2});
-    EXPECT_TRUE(in[1].truncated);
-    EXPECT_EQ(in[1].size, 5U);
+    for (std::size_t came = 0; came < 2;) {
+      const Result<std::size_t> n = server.receive_batch(in);
+      ASSERT_TRUE(n);
+      for (std::size_t i = 0; i < *n; ++i, ++came) {
+        EXPECT_TRUE(in[i].truncated);
+        EXPECT_EQ(in[i].size, 5U);
+      }
+    }
   });
 }
 
