@@ -14,7 +14,7 @@
 // one; a call whose context ends in between still waits for the piece under way: so a buffer is never touched after the
 // call. close() lets operations under way end in peace; later ones get kClosed.
 //
-// Errors are values: kSystem with the errno by name (ENOENT, EACCES, EEXIST, ENOSPC …), kNoResources, kClosed (also,
+// Errors are values: kNotFound, kDenied, kExists, kNoResources, kSystem with the errno by name (ENOSPC …), kClosed (also,
 // with EBADF's errno, for reading or writing what was not opened for that), kCanceled or kTimeout for a context's end.
 // All of this is for goroutines; off them it works too, and blocks.
 #pragma once
@@ -41,7 +41,7 @@ struct OpenOptions {
   bool write = false;
   bool append = false;     // every write goes to the end, wherever that is then
   bool create = false;     // if it is not there, with `mode`
-  bool exclusive = false;  // with create: kSystem with EEXIST if it is there, a symbolic link too
+  bool exclusive = false;  // with create: kExists if it is there, a symbolic link too
   bool truncate = false;   // to no bytes, if it is there
   bool no_follow = false;  // kSystem with ELOOP if the last part of the path is a symbolic link
   mode_t mode = 0666;      // less the umask

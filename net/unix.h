@@ -106,13 +106,13 @@ class UnixListener final : public TransportListener, public Descriptor {
 /// Listens on `address`; without a name: on an abstract one that the kernel picks.
 ///
 /// Errors:  kAddressInUse (for an abstract name after trying for a second, as tcp.h's listen()); kSystem with the errno
-///          of bind(2): ENOENT if the path's folder is not there, EACCES …
+///          of bind(2); kNotFound if the path's folder is not there, kDenied …
 /// Threads: a goroutine.
 [[nodiscard]] Result<UnixListener> listen_unix(const UnixAddress& address, const UnixListenOptions& options = {});
 
 /// Connects to `address`.
 ///
-/// Errors:  kRefused if nobody listens there (any more), kSystem with ENOENT if nothing is there, with EACCES if the
+/// Errors:  kRefused if nobody listens there (any more), kNotFound if nothing is there, kDenied if the
 ///          file may not be written to; kTimeout, the code of the context's end.
 /// Threads: a goroutine.
 [[nodiscard]] Result<UnixConn> dial_unix(const UnixAddress& address, const UnixDialOptions& options = {});

@@ -134,7 +134,7 @@ class UnixDatagram final : public UnixMessageSocket {
   /// Sends one message to `to`. While that one's queue is full it tries again, 20 ms apart at most: the kernel tells
   /// nobody but a connected sender when there is room.
   ///
-  /// Errors:  kRefused if nobody has the name any more; kSystem with ENOENT if nothing is there; else as send().
+  /// Errors:  kRefused if nobody has the name any more; kNotFound if nothing is there; else as send().
   [[nodiscard]] Result<void> send_to(std::span<const std::byte> message, const UnixAddress& to);
   [[nodiscard]] Result<void> send_to(const Context& ctx, std::span<const std::byte> message, const UnixAddress& to);
 

@@ -67,7 +67,7 @@ TEST(File, it_is_opened_as_asked) {
   with_procs(1, [] {
     const Folder folder;
     const std::string path = folder.path("f");
-    EXPECT_EQ(File::open(path).error().sys, ENOENT);
+    EXPECT_EQ(File::open(path).error().code, Code::kNotFound);
     EXPECT_EQ(File::open(std::string("a\0b", 3)).error().code, Code::kInvalid);
     EXPECT_EQ(File::open(path, {.read = false}).error().code, Code::kInvalid);
     {
@@ -77,7 +77,7 @@ TEST(File, it_is_opened_as_asked) {
       std::byte buf[1];
       EXPECT_EQ(file.read(buf).error().code, Code::kClosed);  // EBADF: not open for that
     }
-    EXPECT_EQ(File::open(path, {.write = true, .create = true, .exclusive = true}).error().sys, EEXIST);
+    EXPECT_EQ(File::open(path, {.write = true, .create = true, .exclusive = true}).error().code, Code::kExists);
     EXPECT_EQ(must_have(File::open(path)).stat()->mode & 07777, 0640U);
     File appended = must_have(File::open(path, {.write = true, .append = true}));
     ASSERT_TRUE(appended.write(bytes("two")));
@@ -95,12 +95,12 @@ TEST(File, names_are_made_moved_and_taken_away) {
     const Folder folder;
     const std::string dir = folder.path("d");
     ASSERT_TRUE(make_directory(dir, 0700));
-    EXPECT_EQ(make_directory(dir).error().sys, EEXIST);
+    EXPECT_EQ(make_directory(dir).error().code, Code::kExists);
     EXPECT_TRUE(stat_file(dir)->is_directory());
     ASSERT_TRUE(write_file(dir + "/a", bytes("text")));
     EXPECT_EQ(remove_directory(dir).error().sys, ENOTEMPTY);
     ASSERT_TRUE(rename_file(dir + "/a", dir + "/b"));
-    EXPECT_EQ(stat_file(dir + "/a").error().sys, ENOENT);
+    EXPECT_EQ(stat_file(dir + "/a").error().code, Code::kNotFound);
     const Result<FileInfo> info = stat_file(dir + "/b");
     ASSERT_TRUE(info);
     EXPECT_TRUE(info->is_regular());
@@ -115,7 +115,7 @@ TEST(File, names_are_made_moved_and_taken_away) {
     EXPECT_TRUE(stat_link(dir + "/link")->is_symlink());
     ASSERT_TRUE(unlink_file(dir + "/link"));
     ASSERT_TRUE(unlink_file(dir + "/b"));
-    EXPECT_EQ(unlink_file(dir + "/b").error().sys, ENOENT);
+    EXPECT_EQ(unlink_file(dir + "/b").error().code, Code::kNotFound);
     ASSERT_TRUE(remove_directory(dir));
     EXPECT_EQ(rename_file(std::string("a\0b", 3), "x").error().code, Code::kInvalid);
     EXPECT_EQ(rename_file("x", std::string("a\0b", 3)).error().code, Code::kInvalid);
@@ -138,10 +138,10 @@ TEST(File, whole_files_are_read_and_written_by_one_call) {
         EXPECT_EQ(read_file(path, size - 1).error().code, Code::kLimit);
       }
     }
-    EXPECT_EQ(read_file(folder.path("none")).error().sys, ENOENT);
+    EXPECT_EQ(read_file(folder.path("none")).error().code, Code::kNotFound);
     EXPECT_EQ(read_file(folder.path("")).error().sys, EISDIR);
     EXPECT_FALSE(must_have(read_file("/proc/self/maps")).empty());  // says that it has no bytes
-    EXPECT_EQ(write_file(folder.path("no/f"), {}).error().sys, ENOENT);
+    EXPECT_EQ(write_file(folder.path("no/f"), {}).error().code, Code::kNotFound);
   });
 }
 

@@ -152,8 +152,8 @@ TEST(Unix, a_file_that_is_there_is_an_address_in_use_and_stays) {
 
     UnixListener named = must_have(listen_unix({}));
     EXPECT_EQ(listen_unix(*named.local_unix_address()).error().code, Code::kAddressInUse);
-    EXPECT_EQ(dial_unix(folder.address("nothing")).error().sys, ENOENT);
-    EXPECT_EQ(listen_unix(folder.address("no/folder")).error().sys, ENOENT);
+    EXPECT_EQ(dial_unix(folder.address("nothing")).error().code, Code::kNotFound);
+    EXPECT_EQ(listen_unix(folder.address("no/folder")).error().code, Code::kNotFound);
   });
 }
 
