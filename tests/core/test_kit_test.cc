@@ -377,7 +377,7 @@ TEST(TestExplore, finds_a_check_that_another_overtakes) {
       auto c = make_chan<int>(1);
       WaitGroup wg;
       for (int i = 0; i < 2; ++i) {
-        wg.go([&] {
+        wg.go([&, i] {
           if (c.len() < c.cap()) c.send(i);
         });
       }
