@@ -4,6 +4,8 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <heddle/core/foreign.h>
+
 namespace heddle::apps {
 namespace {
 
@@ -37,7 +39,10 @@ void StopSignal::take_signals() {
     if (over_.load()) return;
     const std::uintptr_t before = state_.exchange(kCame);
     if (before == kCame) ::_exit(1);  // asked twice: no more patience
-    if (before != kNone) heddle::ready(reinterpret_cast<G*>(before));
+    if (before == kNone) continue;
+    // By post(), which run() waits for at its end: by ready() this thread could still be waking a P as that goes. If no run()
+    // takes it there is nobody to wake.
+    static_cast<void>(heddle::post([g = reinterpret_cast<G*>(before)] { heddle::ready(g); }));
   }
 }
 

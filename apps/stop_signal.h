@@ -3,7 +3,7 @@
 // The signals are blocked in every thread (construct it before run(), threads inherit the mask) and taken by a thread of
 // its own with sigwait(3): no handler runs, so nothing needs to be async-signal-safe.
 //
-//     kNone --wait: the G--> waiting --a signal--> kCame (the thread readies the G)
+//     kNone --wait: the G--> waiting --a signal--> kCame (the thread has the G readied)
 //        '------------- a signal -----------------> kCame; a second signal: _exit(1)
 #pragma once
 
