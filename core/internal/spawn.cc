@@ -98,7 +98,8 @@ std::uint64_t new_id(P* p) noexcept {
 
 namespace {
 
-// True: the ring was full.
+// True: the ring was full, and whoever starts goroutines is one that can give way. The scheduler's side cannot: it moves half of
+// the ring at once.
 [[gnu::always_inline]] inline bool queue_new(G* g) noexcept {
   const Section section;
   if (P* p = held_p(section.m()); p != nullptr) [[likely]] {
@@ -106,8 +107,11 @@ namespace {
     detail::stamp_ready(p, g);
     G* displaced = p->runq.set_next(g);
     if (displaced == nullptr) [[likely]] return false;
-    const bool full = !p->runq.push(displaced);
-    if (full) [[unlikely]] sched.globq.push(displaced);
+    bool full = !p->runq.push(displaced);
+    if (full) [[unlikely]] {
+      full = section.m()->curg != nullptr;
+      full ? sched.globq.push(displaced) : runq_put(p, displaced);
+    }
     if (sched.nprocs > 1) wake_p();
     return full;
   }
