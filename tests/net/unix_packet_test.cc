@@ -85,17 +85,22 @@ TEST_P(UnixPacketOnProcs, a_sender_to_a_full_receiver_is_ended_by_deadline_conte
     UnixDatagram connected = must_have(dial_unix_datagram(address));
     auto [ctx, cancel] = with_cancel(Context::background());
     WaitGroup wg;
+    WaitGroup canceled;
+    canceled.add(2);
     wg.go([&, &ctx = ctx] {
       EXPECT_EQ(loose.send_to(ctx, bytes("x"), address).error().code, Code::kCanceled);
+      canceled.done();
       EXPECT_EQ(loose.send_to(bytes("x"), address).error().code, Code::kClosed);
     });
     wg.go([&, &ctx = ctx] {
       EXPECT_EQ(connected.send(ctx, bytes("x")).error().code, Code::kCanceled);
+      canceled.done();
       EXPECT_EQ(connected.send(bytes("x")).error().code, Code::kClosed);
     });
     gosched();
     cancel();
-    sleep(1ms);  // either way it must end
+    canceled.wait();
+    sleep(1ms);  // waiting again or not, it must end
     loose.close();
     connected.close();
     wg.wait();
