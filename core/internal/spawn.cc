@@ -131,6 +131,8 @@ namespace {
       [](G* g, void*) {
         g->status.store(GStatus::kRunnable, std::memory_order_relaxed);  // relaxed: published by the queue
         sched.globq.push(g);
+        // As at a yield: with the P lost on the way here, all others may have gone to sleep before they could see `g`.
+        if (current_m()->p == nullptr) wake_p();
         return true;
       },
       nullptr, WaitReason::kNone);

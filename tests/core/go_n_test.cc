@@ -1,10 +1,11 @@
-// go_n: all numbers run once, each with its own copy, or none runs at all.
+// go_n: all numbers run once, each with its own copy, or none runs at all. And who starts many gives way to them.
 #include <gtest/gtest.h>
 #include <heddle/core/go.h>
 #include <heddle/core/labels.h>
 #include <heddle/core/run.h>
 #include <heddle/core/wait_group.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -20,6 +21,24 @@ namespace {
 using test::let_others_park;
 using test::on_one_p;
 using test::on_procs;
+
+// A ring of 256, the one that runs next, and what found no room.
+TEST(Go, who_starts_more_than_fit_goes_behind_them) {
+  heddle::run(
+      [] {
+        WaitGroup wg;
+        int ended = 0;
+        int most = 0;
+        for (int i = 1; i <= 3000; ++i) {
+          wg.go([&] { ++ended; });
+          most = std::max(most, i - ended);
+        }
+        EXPECT_LE(most, 300);
+        EXPECT_GE(most, 200);
+        wg.wait();
+      },
+      {.procs = 1});
+}
 
 TEST(GoN, runs_each_number_once) {
   for (const int procs : {1, 2, 4}) {

@@ -470,6 +470,34 @@ TEST(Retake, unmarked_sleeps_do_not_stop_a_ticker_and_are_not_cut_short) {
       {.procs = 1});
 }
 
+// A goroutine that gives way in go() may find its P gone, and all others asleep.
+TEST(Retake, who_gives_way_as_its_P_is_taken_is_not_forgotten) {
+  const TimeLimit limit;
+  const DebugSetting debug(kForced);
+  heddle::run(
+      [] {
+        std::atomic<int> ended{0};
+        WaitGroup wg;
+        for (int spawner = 0; spawner < 3; ++spawner) {
+          wg.go([&] {
+            for (int burst = 0; burst < 10; ++burst) {
+              WaitGroup all;
+              for (int i = 0; i < 600; ++i) {
+                all.go([&ended, i] {
+                  if (i % 200 == 0) ::usleep(2'000);
+                  ++ended;
+                });
+              }
+              all.wait();
+            }
+          });
+        }
+        wg.wait();
+        EXPECT_EQ(ended.load(), 3 * 10 * 600);
+      },
+      {.procs = 2});
+}
+
 class Pipe {
  public:
   Pipe() { EXPECT_EQ(::pipe(ends_.data()), 0); }
