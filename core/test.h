@@ -116,8 +116,8 @@ Outcome run(Fn&& fn, const Options& options = {}, const std::source_location& si
 
 /// run() under `seeds` seeds, one after the other, up to the first failure; under one alone if HEDDLE_TEST_SEED is set.
 ///
-/// A seed costs a microsecond beside what `fn` does, because one scheduler serves them all; where goroutines are left
-/// each needs its own, which is some 500 us. What `fn` refers to is the same for all: build anew what it changes.
+/// A seed costs little beside what `fn` does, because one scheduler serves them all; where goroutines are left each needs
+/// its own, which costs some hundred times as much. What `fn` refers to is the same for all: build anew what it changes.
 /// Errors:  as run(); Failure also if Options::failed says so.
 template <class Fn>
 Explored explore(std::uint64_t seeds, Fn&& fn, const Options& options = {},

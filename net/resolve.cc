@@ -66,7 +66,7 @@ Error error_of_libc(int status, int error) {
     case EAI_NONAME:
     case EAI_NODATA:
     case EAI_ADDRFAMILY: return resolve_error(Code::kNotFound, "resolve: no such host");
-    case EAI_AGAIN: return resolve_error(Code::kUnreachable, "resolve: the name service failed for now");
+    case EAI_AGAIN: return resolve_error(Code::kUnreachable, "resolve: the name service did not answer; try again later");
     case EAI_MEMORY: return resolve_error(Code::kNoResources, "resolve");
     case EAI_SYSTEM: return Error::from_errno(error, "resolve");
     default:  // EAI_FAIL; the others complain about hints, which are constant

@@ -8,7 +8,7 @@
 //       report, next seed, or end  <---- kOver '---------- it is the end (BubbleEnd), for which there is no way out
 //
 // It works on one P without preemption. A session, one run() of the scheduler, serves seed after seed as long as each
-// leaves nothing behind; so a seed costs some microseconds, not the start of a scheduler.
+// leaves nothing behind; so a seed does not cost the start of a scheduler.
 //
 // I1. Each decision is drawn from P's generator, which begin() sets from the seed: who is next, whether a schedule
 //     point yields, whether a timer that is due fires before or after the next goroutine, and what select draws.

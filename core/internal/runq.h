@@ -35,7 +35,7 @@ class Runq {
 
   // --- the owner's side ---
 
-  /// Appends. False if the ring is full: then the owner moves half away (take_half) first.
+  /// Appends. False if the ring is full: then the owner moves half away (take_half) first, or puts it elsewhere.
   [[nodiscard]] bool push(Item* item) noexcept {
     // acquire: thieves are done with the slots below this head; pairs with the release of their CAS (I2).
     const std::uint32_t head = head_.load(std::memory_order_acquire);
