@@ -16,6 +16,7 @@
 #include <heddle/core/labels.h>
 #include <heddle/core/leaks.h>
 #include <heddle/core/mutex.h>
+#include <heddle/core/notify.h>
 #include <heddle/core/once.h>
 #include <heddle/core/panic.h>
 #include <heddle/core/pool.h>

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <numeric>
 
+#include <heddle/core/internal/run_state.h>
 #include <heddle/core/internal/sched.h>
 
 namespace heddle {
@@ -64,6 +65,7 @@ SchedStats sched_stats() {
   const int nps = sched.nps.load(std::memory_order_acquire);  // acquire: as above
   for (int i = 0; i < nps; ++i) all.procs.push_back(stats_of(sched.ps[i]));
   for (const ProcStats& p : all.procs) all.ready_waits += p.ready_waits;
+  all.goroutines = RunState::living();
   all.global_queue = sched.globq.size();
   all.preempted = static_cast<std::uint32_t>(sched.hogs.size());
   all.spinning = static_cast<std::uint32_t>(sched.spinning.load(kRelaxed));

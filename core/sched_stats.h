@@ -58,8 +58,8 @@ struct ProcStats {
   std::uint64_t preempts = 0;     // goroutines taken off it by a signal
   std::uint64_t retakes = 0;      // times it was taken from a thread that was blocked in the kernel
   std::uint64_t handoffs = 0;     // times it was lent to the thread of a preempted or locked goroutine
-  std::uint64_t started = 0;      // goroutines
-  std::uint64_t ended = 0;
+  std::uint64_t started = 0;      // goroutines, by who held it: a thread without a P counts for none,
+  std::uint64_t ended = 0;        // so their difference tells nothing: SchedStats::goroutines does
   std::uint32_t queued = 0;       // runnable goroutines in its queue
   std::uint32_t timers = 0;
   std::uint64_t pauses = 0;       // times it stood because the world was stopped,
@@ -70,6 +70,7 @@ struct ProcStats {
 
 struct SchedStats {
   std::vector<ProcStats> procs;
+  std::uint64_t goroutines = 0;    // that there are; of more than one moment, so too many rather than too few
   std::uint32_t global_queue = 0;  // runnable goroutines that no P has
   std::uint32_t preempted = 0;     // goroutines that were stopped by a signal and wait for their turn
   std::uint32_t spinning = 0;      // threads that seek work

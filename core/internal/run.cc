@@ -28,6 +28,7 @@
 #include <heddle/core/check.h>
 #include <heddle/core/foreign.h>
 #include <heddle/core/internal/blocking.h>
+#include <heddle/core/internal/notify_end.h>
 #include <heddle/core/internal/panics.h>
 #include <heddle/core/internal/leaks.h>
 #include <heddle/core/internal/report.h>
@@ -38,6 +39,7 @@
 #include <heddle/core/internal/waits_for.h>
 #include <heddle/core/internal/world.h>
 #include <heddle/core/sema.h>
+#include <heddle/core/wait_group.h>
 
 namespace heddle {
 
@@ -272,6 +274,7 @@ void tear_down() {
   for (int i = 0; i < sched.nps.load(std::memory_order_relaxed); ++i) sched.ps[i].timers.clear();  // relaxed: as above
   take_back_stacks();
   Sema::forget_waiters();  // they stood on those stacks
+  WaitGroup::forget_waiters();
   free_helpers();
   for (auto& m : sched.all_ms) m.store(nullptr, std::memory_order_relaxed);  // relaxed: all threads are joined
   sched.nms.store(0, std::memory_order_relaxed);
@@ -292,7 +295,7 @@ void tear_down() {
 
 }  // namespace
 
-bool RunState::all_ended() noexcept {
+std::uint64_t RunState::living() noexcept {
   // Ended first: then equality means that at the moment of the first sum nobody was alive to start another.
   std::uint64_t ended = sched.ended_elsewhere.load(std::memory_order_seq_cst);
   std::uint64_t started = 0;
@@ -300,7 +303,7 @@ bool RunState::all_ended() noexcept {
   std::atomic_thread_fence(std::memory_order_seq_cst);  // the two sums in this order
   for (int i = 0; i < sched.nps.load(std::memory_order_acquire); ++i) started += sched.ps[i].started.get();
   started += sched.started_elsewhere.load(std::memory_order_seq_cst);
-  return ended == started;
+  return started - ended;
 }
 
 void RunState::stop() noexcept {
@@ -457,6 +460,7 @@ void run_main(void (*entry)(void*), void* arg, const RunOptions& options, const 
   drop_signal_stack(signal_stack);
   tear_down();
   ForeignCall::abandon_all();  // no goroutine runs any more
+  notify_end();
   sched.running.store(false);
 }
 

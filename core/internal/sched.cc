@@ -419,6 +419,12 @@ G* find_runnable(M* m) {
       if (sched.bubble != nullptr) {
         if (stand_if_asked(m)) continue;
         if (G* g = sched.bubble->next(m->p); g != nullptr) return g;
+        // What a ring has not told the kernel yet, or has to tell us: as long as it stands nobody counts as blocked, and
+        // rest() does not sleep.
+        if (m->p->poller->pending()) {
+          poll(m->p);
+          continue;
+        }
         if (!sched.bubble->rest(m)) return nullptr;
         continue;
       }

@@ -115,7 +115,7 @@ namespace {
     if (sched.nprocs > 1) wake_p();
     return full;
   }
-  sched.started_elsewhere.fetch_add(1, std::memory_order_relaxed);  // relaxed: see all_ended()
+  sched.started_elsewhere.fetch_add(1, std::memory_order_relaxed);  // relaxed: see RunState::living()
   sched.globq.push(g);
   wake_p();
   return false;
@@ -152,7 +152,7 @@ bool queue_many(GQueue& all) noexcept {
     runq_put_next(p, first);
     p->runq.push_many(n - 1, [&all]() noexcept { return all.pop_front(); });
   } else {
-    sched.started_elsewhere.fetch_add(n, std::memory_order_relaxed);  // relaxed: see all_ended()
+    sched.started_elsewhere.fetch_add(n, std::memory_order_relaxed);  // relaxed: see RunState::living()
   }
   const bool full = p != nullptr && !all.empty();
   if (!all.empty()) sched.globq.push_all(all);
@@ -286,7 +286,7 @@ void free_g(P* p, G* g) noexcept {
   if (p != nullptr) [[likely]] {
     p->ended.add();
   } else {
-    sched.ended_elsewhere.fetch_add(1, std::memory_order_seq_cst);  // seq_cst: see all_ended()
+    sched.ended_elsewhere.fetch_add(1, std::memory_order_seq_cst);  // seq_cst: see RunState::living()
   }
   run_state.note_end(g);
 }

@@ -22,14 +22,14 @@ enum class WaitKind : std::uint8_t {
   kNothing,  // nil channels, a select of none: nobody can end it
   kChan,     // object: a ChanCore
   kSelect,   // object: the first of n SelectCases, all of channels
-  kSync,     // object: a Sema
+  kSync,     // object: a Sema, a WaitGroup
   kContext,  // object: a DoneWaiter; whoever has the context can end it, so it is `timed`
 };
 
 struct WaitsFor {
   WaitKind kind = WaitKind::kNothing;
   const void* object = nullptr;
-  const bool* queued = nullptr;  // kChan, kSync
+  const bool* queued = nullptr;  // kChan, a Sema
   std::size_t n = 0;             // kSelect
   bool timed = false;            // time, or a context's end, may end it as well
 };

@@ -11,6 +11,7 @@ extern "C" const char* __lsan_default_suppressions() {
          "leak:a_deadline_gives_its_own_code\n"  // the goroutine that a deadline starts
          "leak:tests/core/foreign_test.cc\n"
          "leak:tests/core/leaks_test.cc\n"
+         "leak:tests/core/notify_test.cc\n"
          "leak:tests/core/test_kit_test.cc\n"
          "leak:tests/core/work_pool_test.cc\n";
 }

@@ -22,7 +22,8 @@ using test::let_others_park;
 using test::on_one_p;
 using test::on_procs;
 
-// A ring of 256, the one that runs next, and what found no room.
+// A ring of 256 and the one that runs next are alive at a time. A busy machine may take the starter's P away for a while:
+// what it starts then goes to the global queue. Without the rule all 3000 are.
 TEST(Go, who_starts_more_than_fit_goes_behind_them) {
   heddle::run(
       [] {
@@ -33,7 +34,7 @@ TEST(Go, who_starts_more_than_fit_goes_behind_them) {
           wg.go([&] { ++ended; });
           most = std::max(most, i - ended);
         }
-        EXPECT_LE(most, 300);
+        EXPECT_LE(most, 1000);
         wg.wait();
       },
       {.procs = 1});

@@ -47,6 +47,30 @@ TEST(SchedStats, counts_what_goes_on) {
       {.procs = 2});
 }
 
+TEST(SchedStats, counts_the_goroutines_that_there_are) {
+  heddle::run(
+      [] {
+        EXPECT_EQ(sched_stats().goroutines, 1U);
+        WaitGroup over;
+        WaitGroup wg;
+        over.add(1);
+        for (int i = 0; i < 50; ++i) wg.go([&] { over.wait(); });
+        EXPECT_EQ(sched_stats().goroutines, 51U);
+        // Some of these end on a thread that has no P at the moment.
+        for (int i = 0; i < 100; ++i) {
+          wg.go([] {
+            enter_syscall();
+            exit_syscall();
+          });
+        }
+        while (sched_stats().goroutines > 51) gosched();
+        over.done();
+        wg.wait();
+        while (sched_stats().goroutines > 1) gosched();
+      },
+      {.procs = 4});
+}
+
 TEST(SchedStats, counts_preemptions) {
   heddle::run(
       [] {

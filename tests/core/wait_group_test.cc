@@ -1,6 +1,7 @@
 // WaitGroup: who waits goes on exactly when the last is done, round after round.
 #include <gtest/gtest.h>
 #include <heddle/core/chan.h>
+#include <heddle/core/context.h>
 #include <heddle/core/go.h>
 #include <heddle/core/run.h>
 #include <heddle/core/wait_group.h>
@@ -142,6 +143,57 @@ TEST(WaitGroup, done_may_come_from_a_foreign_thread) {
       EXPECT_EQ(result, 1);
       foreign.join();
     }
+  });
+}
+
+// One of them waits alone, two in line; one of these may give up.
+TEST(WaitGroup, those_with_and_without_a_context_are_let_go_together) {
+  on_one_p([] {
+    WaitGroup wg;
+    wg.add(1);
+    WaitGroup waiters;
+    int through = 0;
+    auto [ctx, cancel] = with_cancel(Context());
+    waiters.go([&, ctx = ctx] {
+      EXPECT_TRUE(wg.wait(ctx));
+      ++through;
+    });
+    for (int i = 0; i < 2; ++i) {
+      waiters.go([&] {
+        wg.wait();
+        ++through;
+      });
+    }
+    let_others_park();
+    EXPECT_EQ(through, 0);
+    wg.done();
+    waiters.wait();
+    EXPECT_EQ(through, 3);
+    cancel();
+  });
+}
+
+// The goroutine that waited is gone, and its slot has a new tenant, when the group comes to 0 in the next run().
+TEST(WaitGroup, a_waiter_abandoned_by_one_run_does_not_disturb_the_next) {
+  WaitGroup wg;
+  wg.add(1);
+  on_one_p([&wg] {
+    go([&wg] { wg.wait(); });
+    let_others_park();
+  });
+  on_one_p([&wg] {
+    WaitGroup others;
+    for (int i = 0; i < 8; ++i) others.go([] { gosched(); });
+    bool through = false;
+    others.go([&] {
+      wg.wait();
+      through = true;
+    });
+    let_others_park();
+    EXPECT_FALSE(through);
+    wg.done();
+    others.wait();
+    EXPECT_TRUE(through);
   });
 }
 
