@@ -40,7 +40,9 @@ class Descriptor {
   [[nodiscard]] int native_handle() const noexcept;
 
   /// Takes the open file out: the caller owns the number from now on, close-on-exec and non-blocking. Who waits gets
-  /// kClosed, and this object is closed; the peer notices nothing. Parks until nobody is inside any more.
+  /// kClosed, and this object is closed; the peer notices nothing. Parks until nobody is inside any more, and, with io_uring,
+  /// until the kernel has let go of it: only the thread of its home can see to that, so if a goroutine computes there, when that
+  /// next comes to its scheduler.
   ///
   /// Errors:  kClosed if it was closed. Threads: a goroutine.
   [[nodiscard]] Result<int> release_fd();

@@ -8,6 +8,7 @@
 //     So each attempt's error is known, and no socket outlives the call but the winner's.
 // I2. Two may connect before the race hears of the first: the first result wins, later ones are closed where they arrive.
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <optional>
 #include <utility>
@@ -24,6 +25,9 @@
 
 namespace heddle::net {
 namespace {
+
+// RFC 8305 s5: a client MUST NOT try faster, for the sake of the network and of who is at the other end.
+constinit std::atomic<Duration> least_attempt_delay{std::chrono::milliseconds(10)};
 
 struct Outcome {
   std::size_t index;
@@ -66,6 +70,7 @@ struct AtEnd {
 
 Result<Conn> race(const std::vector<Address>& addresses, const DialOptions& options) {
   const auto [ctx, call_off] = with_deadline(options.ctx, options.deadline);
+  const Duration delay = std::max(options.attempt_delay, least_attempt_delay.load(std::memory_order_relaxed));  // relaxed: for tests
   const AtEnd at_end{call_off};
   const auto results = make_chan<Outcome>(addresses.size());  // room for all: no attempt waits for us
   std::vector<DialAttempt> attempts;
@@ -88,7 +93,7 @@ Result<Conn> race(const std::vector<Address>& addresses, const DialOptions& opti
     const auto take = [&](std::optional<Outcome> got) { outcome = std::move(got); };
     if (!winner && attempts.size() < addresses.size() && !ctx.err()) {
       bool late = false;
-      select(on_recv(results, take), on_timeout(options.attempt_delay, [&] { late = true; }));
+      select(on_recv(results, take), on_timeout(delay, [&] { late = true; }));
       if (late) {
         start_next();
         continue;
@@ -120,6 +125,10 @@ Result<Conn> dial_one(const Address& address, const DialOptions& options) {
 }
 
 }  // namespace
+
+Duration detail::set_least_attempt_delay_for_test(Duration least) noexcept {
+  return least_attempt_delay.exchange(least, std::memory_order_relaxed);  // relaxed: nobody dials
+}
 
 Result<Conn> dial(std::string_view text, const DialOptions& options) {
   static_cast<void>(must_current_g("net::dial"));

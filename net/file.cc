@@ -119,6 +119,19 @@ Result<void> write_to(const detail::Handle& handle, const Context* ctx, std::uin
   return whole(moved, buf.size(), kOp);
 }
 
+Result<std::size_t> read_here(const detail::Handle& handle, const Context* ctx, std::span<std::byte> buf) {
+  constexpr const char* kOp = "read";
+  Inside inside(handle, FdUse::kRead, kOp);
+  if (!inside) return closed(kOp);
+  if (const std::optional<Error> end = end_of(ctx, kOp)) return std::unexpected(*end);
+  if (buf.empty()) return std::size_t{0};
+  const int fd = inside->fd;
+  if (const std::size_t n = read_cached(fd, -1, buf); n > 0) return n;
+  const std::int64_t n = on_helper([&] { return ::read(fd, buf.data(), buf.size()); });
+  if (n < 0) return failed(n, kOp);
+  return static_cast<std::size_t>(n);
+}
+
 template <class Call>
 Result<void> on_file(const detail::Handle& handle, const char* op, Call call) {
   Inside inside(handle, FdUse::kOther, op);
@@ -185,6 +198,15 @@ Result<void> write_all(const Context* ctx, int fd, std::span<const std::byte> da
   const Result<std::size_t> n = by_pieces(
       ctx, data.size(), op, [&](std::size_t at, std::size_t size) { return ::write(fd, data.data() + at, size); });
   return whole(n, data.size(), op);
+}
+
+Result<void> write_here(const detail::Handle& handle, const Context* ctx, std::span<const std::byte> buf) {
+  constexpr const char* kOp = "write";
+  Inside inside(handle, FdUse::kRead, kOp);  // the position's, whoever moves it
+  if (!inside) return closed(kOp);
+  if (const std::optional<Error> end = end_of(ctx, kOp)) return std::unexpected(*end);
+  const int fd = inside->fd;
+  return blocking([&] { return write_all(ctx, fd, buf, kOp); });
 }
 
 // On a helper.
@@ -264,23 +286,11 @@ Result<File> File::adopt(int fd) {
   return File(*handle);
 }
 
-Result<std::size_t> File::read(std::span<std::byte> buf) {
-  Inside inside(handle_, FdUse::kRead, "read");
-  if (!inside) return closed("read");
-  if (buf.empty()) return std::size_t{0};
-  const int fd = inside->fd;
-  if (const std::size_t n = read_cached(fd, -1, buf); n > 0) return n;
-  const std::int64_t n = on_helper([&] { return ::read(fd, buf.data(), buf.size()); });
-  if (n < 0) return failed(n, "read");
-  return static_cast<std::size_t>(n);
-}
+Result<std::size_t> File::read(std::span<std::byte> buf) { return read_here(handle_, nullptr, buf); }
+Result<std::size_t> File::read(const Context& ctx, std::span<std::byte> buf) { return read_here(handle_, &ctx, buf); }
 
-Result<void> File::write(std::span<const std::byte> buf) {
-  Inside inside(handle_, FdUse::kRead, "write");  // the position's, whoever moves it
-  if (!inside) return closed("write");
-  const int fd = inside->fd;
-  return blocking([&] { return write_all(nullptr, fd, buf, "write"); });
-}
+Result<void> File::write(std::span<const std::byte> buf) { return write_here(handle_, nullptr, buf); }
+Result<void> File::write(const Context& ctx, std::span<const std::byte> buf) { return write_here(handle_, &ctx, buf); }
 
 Result<std::uint64_t> File::seek(std::int64_t offset, SeekFrom from) {
   Inside inside(handle_, FdUse::kRead, "seek");

@@ -90,8 +90,10 @@ class File final : public Reader, public Writer, public Descriptor {
 
   /// Reads from the position on, which moves. Returns: bytes read; 0 at the file's end (which may grow).
   [[nodiscard]] Result<std::size_t> read(std::span<std::byte> buf) override;
+  [[nodiscard]] Result<std::size_t> read(const Context& ctx, std::span<std::byte> buf);
   /// Writes all of `buf` at the position, which moves. If it fails, some may have been written.
   [[nodiscard]] Result<void> write(std::span<const std::byte> buf) override;
+  [[nodiscard]] Result<void> write(const Context& ctx, std::span<const std::byte> buf);
   /// Moves the position. Returns it. Source: lseek(2).
   [[nodiscard]] Result<std::uint64_t> seek(std::int64_t offset, SeekFrom from = SeekFrom::kStart);
 

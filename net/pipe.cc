@@ -2,36 +2,18 @@
 #include <heddle/net/pipe.h>
 
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <heddle/net/internal/fd_use.h>
+#include <heddle/net/internal/quietly.h>
 
 namespace heddle::net {
 namespace {
 
-// A write to a pipe without readers raises SIGPIPE in the thread that makes it, and there is no MSG_NOSIGNAL for pipes:
-// so the signal is blocked meanwhile, and what came is taken. Who had blocked it before may have one pending, and keeps
-// it. noinline, as all that looks at errno: its address is a thread's.
-[[gnu::noinline]] ssize_t write_quietly(int fd, const void* data, std::size_t size) noexcept {
-  sigset_t pipe_signal;
-  sigset_t before;
-  sigemptyset(&pipe_signal);
-  sigaddset(&pipe_signal, SIGPIPE);
-  pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+[[gnu::noinline]] ssize_t write_some(int fd, const void* data, std::size_t size) noexcept {
   const ssize_t n = ::write(fd, data, size);
-  const ssize_t result = n >= 0 ? n : -errno;
-  if (sigismember(&before, SIGPIPE) == 0) {
-    if (result == -EPIPE) {
-      const timespec at_once{};
-      while (sigtimedwait(&pipe_signal, nullptr, &at_once) < 0 && errno == EINTR) {
-      }
-    }
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  }
-  return result;
+  return n >= 0 ? n : -errno;
 }
 
 [[gnu::noinline]] ssize_t read_some(int fd, void* data, std::size_t size) noexcept {
@@ -68,8 +50,9 @@ Result<void> send(const detail::Handle& handle, const Context* ctx, std::span<co
   if (!inside) return closed("write");
   PollDesc& pd = *inside;
   while (!buf.empty()) {
-    const Result<ssize_t> n =
-        until_ready(pd, Mode::kWrite, ctx, "write", [&] { return write_quietly(pd.fd, buf.data(), buf.size()); });
+    const Result<ssize_t> n = until_ready(pd, Mode::kWrite, ctx, "write", [&] {
+      return quietly(buf.size(), [&] { return write_some(pd.fd, buf.data(), buf.size()); });
+    });
     if (!n) return std::unexpected(n.error());
     buf = buf.subspan(static_cast<std::size_t>(*n));
   }

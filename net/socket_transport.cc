@@ -21,9 +21,9 @@ Result<std::size_t> receive(const detail::Handle& handle, const Context* ctx, st
   if (const Error early = early_end(pd, Mode::kRead, ctx, "read"); early.code != Code::kOk)
     return std::unexpected(early);
   // The last read took all there was, and nothing has been reported since: a try would be a system call for nothing. After
-  // the peer's end was reported nothing more need be.
-  // relaxed: hung_up was released by the readiness that looks_ready() or a later wait sees.
-  bool try_first = !pd.drained || pd.in.looks_ready() || pd.hung_up.load(std::memory_order_relaxed);
+  // the peer's end was reported nothing more need be, and before an urgent byte a read takes less than there is.
+  // relaxed: uneven was released by the readiness that looks_ready() or a later wait sees.
+  bool try_first = !pd.drained || pd.in.looks_ready() || pd.uneven.load(std::memory_order_relaxed);
   for (;;) {
     if (try_first) {
       const ssize_t n = sys().recv(pd.fd, buf.data(), buf.size(), MSG_DONTWAIT);
@@ -36,7 +36,17 @@ Result<std::size_t> receive(const detail::Handle& handle, const Context* ctx, st
       if (n != -EAGAIN) return failed(pd, n, "read");
     }
     if (const Error end = wait_for(pd, Mode::kRead, ctx, "read"); end.code != Code::kOk) return std::unexpected(end);
+    pd.drained = false;  // the report is consumed
     try_first = true;
+  }
+}
+
+// One look at what is there, without taking it: 0 or more, or -errno.
+ssize_t peek(int fd) noexcept {
+  for (;;) {
+    std::byte one;
+    const ssize_t n = sys().recv(fd, &one, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (n != -EINTR) return n;
   }
 }
 
@@ -69,20 +79,8 @@ Result<void> send(const detail::Handle& handle, const Context* ctx, std::span<co
       [&] { return !buf.empty(); });
 }
 
-}  // namespace
-
-Result<std::size_t> SocketTransport::read(std::span<std::byte> buf) { return receive(handle_, nullptr, buf); }
-Result<std::size_t> SocketTransport::read(const Context& ctx, std::span<std::byte> buf) {
-  return receive(handle_, &ctx, buf);
-}
-
-Result<void> SocketTransport::write(std::span<const std::byte> buf) { return send(handle_, nullptr, buf); }
-Result<void> SocketTransport::write(const Context& ctx, std::span<const std::byte> buf) {
-  return send(handle_, &ctx, buf);
-}
-
-Result<void> SocketTransport::writev(std::span<const iovec> buffers) {
-  Inside inside(handle_, FdUse::kWrite, "writev");
+Result<void> send_all_of(const detail::Handle& handle, const Context* ctx, std::span<const iovec> buffers) {
+  Inside inside(handle, FdUse::kWrite, "writev");
   if (!inside) return closed("writev");
   PollDesc& pd = *inside;
   // A window over the caller's array: copied, because a short write cuts into one of the entries.
@@ -96,7 +94,7 @@ Result<void> SocketTransport::writev(std::span<const iovec> buffers) {
     return !buffers.empty();
   };
   return send_all(
-      pd, nullptr,
+      pd, ctx,
       [&] {
         const std::size_t count = std::min(buffers.size(), window.size());
         std::copy_n(buffers.begin(), count, window.begin());
@@ -118,6 +116,56 @@ Result<void> SocketTransport::writev(std::span<const iovec> buffers) {
         return n;
       },
       left);
+}
+
+}  // namespace
+
+Result<std::size_t> SocketTransport::read(std::span<std::byte> buf) { return receive(handle_, nullptr, buf); }
+Result<std::size_t> SocketTransport::read(const Context& ctx, std::span<std::byte> buf) {
+  return receive(handle_, &ctx, buf);
+}
+
+Result<void> SocketTransport::write(std::span<const std::byte> buf) { return send(handle_, nullptr, buf); }
+Result<void> SocketTransport::write(const Context& ctx, std::span<const std::byte> buf) {
+  return send(handle_, &ctx, buf);
+}
+
+Result<void> SocketTransport::writev(std::span<const iovec> buffers) { return send_all_of(handle_, nullptr, buffers); }
+Result<void> SocketTransport::writev(const Context& ctx, std::span<const iovec> buffers) {
+  return send_all_of(handle_, &ctx, buffers);
+}
+
+Result<std::size_t> SocketTransport::try_read(std::span<std::byte> buf) {
+  Inside inside(handle_, FdUse::kRead, "read");
+  if (!inside) return closed("read");
+  if (buf.empty()) return std::size_t{0};
+  PollDesc& pd = *inside;
+  if (const Error early = early_end(pd, Mode::kRead, nullptr, "read"); early.code != Code::kOk)
+    return std::unexpected(early);
+  for (;;) {
+    const ssize_t n = sys().recv(pd.fd, buf.data(), buf.size(), MSG_DONTWAIT);
+    if (n == -EINTR) continue;
+    if (n == 0 && pd.lock.closing()) return closed("read");  // as in receive()
+    // A failed try is as good as a short read: what comes later will be reported to who waits.
+    pd.drained = n == -EAGAIN || (n >= 0 && pd.short_read_drains && static_cast<std::size_t>(n) < buf.size());
+    if (n >= 0) return static_cast<std::size_t>(n);
+    return failed(pd, n, "read");  // EAGAIN: kWouldBlock
+  }
+}
+
+Result<void> SocketTransport::wait_readable(const Context& ctx) {
+  Inside inside(handle_, FdUse::kRead, "read");
+  if (!inside) return closed("read");
+  PollDesc& pd = *inside;
+  if (const Error early = early_end(pd, Mode::kRead, &ctx, "read"); early.code != Code::kOk)
+    return std::unexpected(early);
+  // relaxed: as in receive(); after the peer's end nothing more need be reported.
+  if (!pd.drained || pd.uneven.load(std::memory_order_relaxed)) {
+    if (peek(pd.fd) != -EAGAIN) return {};  // an error, too, is for the read to tell
+  }
+  if (const Error end = wait_for(pd, Mode::kRead, &ctx, "read"); end.code != Code::kOk) return std::unexpected(end);
+  pd.drained = false;  // the report is consumed: the next read has to try
+  return {};
 }
 
 Result<void> SocketTransport::close_read() {
@@ -156,11 +204,7 @@ Result<Address> SocketTransport::remote_address() const {
 bool SocketTransport::is_alive() const noexcept {
   Inside inside(handle_, FdUse::kOther, "is_alive");
   if (!inside) return false;
-  for (;;) {
-    std::byte one;
-    const ssize_t n = sys().recv(inside->fd, &one, 1, MSG_PEEK | MSG_DONTWAIT);
-    if (n != -EINTR) return n == -EAGAIN;  // else the end of the stream, bytes that nobody asked for, or an error
-  }
+  return peek(inside->fd) == -EAGAIN;  // else the end of the stream, bytes that nobody asked for, or an error
 }
 
 }  // namespace heddle::net

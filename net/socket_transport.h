@@ -21,6 +21,10 @@ class SocketTransport : public Transport, public Descriptor {
   [[nodiscard]] Result<void> write(std::span<const std::byte> buf) final;
   [[nodiscard]] Result<void> write(const Context& ctx, std::span<const std::byte> buf) final;
   [[nodiscard]] Result<void> writev(std::span<const iovec> buffers) final;
+  [[nodiscard]] Result<void> writev(const Context& ctx, std::span<const iovec> buffers) final;
+
+  [[nodiscard]] Result<std::size_t> try_read(std::span<std::byte> buf) final;
+  [[nodiscard]] Result<void> wait_readable(const Context& ctx) final;
 
   [[nodiscard]] Result<void> close_read() final;
   [[nodiscard]] Result<void> close_write() final;

@@ -5,7 +5,7 @@
 // A goroutine comes in only when there is something for it to do. Tests give a sink a stream in memory.
 //
 //     scheduler's side of the home worker             any goroutine (one writer at a time)
-//     sink->on_data(bytes) …                          stream->try_writev / wait_writable
+//     sink->on_data(bytes) …                          stream->try_writev / send_of_file / wait_writable
 //     sink->on_end(reason)      once                  stream->pause / resume / set_timer
 //     sink->on_timer()                                stream->shutdown_write / close
 //     sink->on_closed()         once, last
@@ -22,6 +22,7 @@
 #include <sys/uio.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 
@@ -56,6 +57,21 @@ class Stream {
   /// Writes what the peer will take now. Returns the bytes written, or kWouldBlock, kReset, kClosed, …
   /// Threads: one writer at a time, on any M. Never parks.
   [[nodiscard]] virtual Result<std::size_t> try_writev(std::span<const iovec> iov) = 0;
+
+  /// Sends what the peer will take now of `size` bytes of an open file, from `offset` on, without having them in this
+  /// process: sendfile(2). Parks while a helper thread fetches what is not in the page cache, never for the peer.
+  ///
+  /// Returns: bytes sent, 256 KiB at most; 0 only at the file's end, or of a `size` of 0.
+  /// Errors:  as try_writev(); kUnsupported: this kind of stream, or the kernel for this file, cannot: read and write.
+  ///          After another than kWouldBlock and kUnsupported nothing more can be written: the file or the peer failed.
+  /// Threads: a goroutine, which is the writer.
+  /// Source:  sendfile(2). What is sent is the page cache's memory: a change of the file shows in what the kernel has
+  ///          taken and not yet sent.
+  [[nodiscard]] virtual Result<std::size_t> send_of_file([[maybe_unused]] int file,
+                                                         [[maybe_unused]] std::uint64_t offset,
+                                                         [[maybe_unused]] std::size_t size) {
+    return std::unexpected(Error{Code::kUnsupported, 0, "sendfile"});
+  }
 
   /// Parks until a write may succeed, the deadline passes (kTimeout), or the stream is closed or fails.
   [[nodiscard]] virtual Result<void> wait_writable(TimePoint deadline) = 0;

@@ -10,6 +10,7 @@
 #include <heddle/core/section.h>
 #include <heddle/net/internal/accept_desc.h>
 #include <heddle/net/internal/net_poller.h>
+#include <heddle/net/internal/port_group.h>
 #include <heddle/net/internal/socket.h>
 
 namespace heddle::net {
@@ -25,6 +26,18 @@ class SocketStreamListener final : public StreamListener {
 
   [[nodiscard]] Address local_address() const override { return local_; }
 
+  bool divert() override {
+    static_cast<void>(must_current_g("net: StreamListener::divert"));
+    if (desc_.lock.enter(generation_, FdUse::kOther) != FdEnter::kInside) return false;
+    const bool shares = !desc_.shared && shares_port(desc_.fd);
+    if (shares) {
+      desc_.diverted.store(true, std::memory_order_relaxed);  // relaxed: for finish(), which comes after our leave
+      static_cast<void>(net::divert(desc_.fd));
+    }
+    desc_.drop();
+    return shares;
+  }
+
   void close() override {
     static_cast<void>(must_current_g("net: StreamListener::close"));
     FinishWaiter waiter;
@@ -37,7 +50,7 @@ class SocketStreamListener final : public StreamListener {
   const Address local_;
 };
 
-Result<std::unique_ptr<StreamListener>> feed(OwnedFd fd, StreamAcceptor& acceptor) {
+Result<std::unique_ptr<StreamListener>> feed(OwnedFd fd, StreamAcceptor& acceptor, bool shared) {
   Result<Address> local = local_address_of(fd.get());
   if (!local) return std::unexpected(local.error());
   AcceptDesc* desc = acceptor_slab().take();
@@ -48,7 +61,7 @@ Result<std::unique_ptr<StreamListener>> feed(OwnedFd fd, StreamAcceptor& accepto
     const Section section;
     NetPoller* home = NetPoller::here();
     if (home == nullptr) home = NetPoller::at(0);
-    generation = desc->open_acceptor(fd.release(), acceptor, *home);
+    generation = desc->open_acceptor(fd.release(), acceptor, *home, shared);
     error = home->watch(*desc, Mode::kRead);
   }
   auto listener = std::make_unique<SocketStreamListener>(*desc, generation, *local);
@@ -66,7 +79,7 @@ Result<std::unique_ptr<StreamListener>> StreamListener::listen(const Address& ad
   static_cast<void>(must_current_g("net: StreamListener::listen"));
   Result<OwnedFd> fd = tcp_listen(address, options);
   if (!fd) return std::unexpected(fd.error());
-  return feed(std::move(*fd), acceptor);
+  return feed(std::move(*fd), acceptor, false);
 }
 
 Result<std::unique_ptr<StreamListener>> StreamListener::adopt(int fd, StreamAcceptor& acceptor) {
@@ -74,7 +87,7 @@ Result<std::unique_ptr<StreamListener>> StreamListener::adopt(int fd, StreamAcce
   OwnedFd owned(fd);
   const Result<void> fits = check_socket(fd, {.type = SOCK_STREAM, .ip = true, .listening = true}, "adopt");
   if (!fits) return std::unexpected(fits.error());
-  return feed(std::move(owned), acceptor);
+  return feed(std::move(owned), acceptor, true);
 }
 
 }  // namespace heddle::net

@@ -40,10 +40,23 @@ class StreamListener {
 
   /// The same with a socket that listens already, such as a supervisor passes on (inherit.h). It owns `fd` then, also if this
   /// fails. Errors: kInvalid if it does not listen, or for TCP. Threads: a goroutine.
+  ///
+  /// The supervisor may keep it for a successor: close() leaves the socket as it is, and who waits in it then is the
+  /// successor's, if there is one.
   [[nodiscard]] static Result<std::unique_ptr<StreamListener>> adopt(int fd, StreamAcceptor& acceptor);
 
   /// The address in use, with the port that the kernel picked.
   [[nodiscard]] virtual Address local_address() const = 0;
+
+  /// Has the kernel give new connections to the other sockets that share this one's port (ListenOptions::reuse_port), such
+  /// as a successor's, while handshakes that have begun still end here and are accepted. The first step of a close() that
+  /// no client notices; the second is to wait kHandshakePatience, for a round trip to the clients. If this socket has the port
+  /// to itself it gets new connections as before.
+  ///
+  /// For the time to close() the group's selecting program (SO_ATTACH_REUSEPORT_CBPF) is ours; then it has none.
+  /// Returns: true if the port may be shared, so that waiting has a point. Parks for some milliseconds at most.
+  /// Threads: a goroutine; before close().
+  virtual bool divert() = 0;
 
   /// Stops accepting and frees the port: parks until the kernel holds the socket no more, so the next bind() works, and
   /// until no on_accept is running or to come. Connections already accepted live on. Idempotent.

@@ -5,9 +5,11 @@
 #include <netinet/tcp.h>
 
 #include <algorithm>
+#include <chrono>
 
 #include <heddle/net/internal/accept_desc.h>
 #include <heddle/net/internal/fd_use.h>
+#include <heddle/net/internal/port_group.h>
 
 namespace heddle::net {
 namespace {
@@ -20,6 +22,13 @@ Result<detail::Handle> adopt_tcp(int raw, bool listening, const char* op) {
     return std::unexpected(fits.error());
   }
   return adopt_fd(std::move(fd), op);
+}
+
+// Connections that accept(2) would give. Source: tcp(7), TCP_INFO; kernel tcp_get_info(): a listener's tcpi_unacked.
+std::uint32_t waiting_connections(int fd) noexcept {
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  return sys().getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 ? info.tcpi_unacked : 0;
 }
 
 int set_keep_alive(int fd, const std::optional<KeepAlive>& value) noexcept {
@@ -95,6 +104,21 @@ Result<Address> Listener::local_address() const {
   Inside inside(handle_, FdUse::kOther, "local_address");
   if (!inside) return closed("local_address");
   return local_address_of(inside->fd);
+}
+
+void Listener::drain(Duration patience) {
+  static_cast<void>(must_current_g("net: Listener::drain"));
+  if (Inside inside(handle_, FdUse::kOther, "drain"); inside) {
+    PollDesc& pd = *inside;
+    pd.diverted.store(true, std::memory_order_relaxed);  // relaxed: for finish(), and a hint to who accepts
+    if (shares_port(pd.fd)) {
+      static_cast<void>(divert(pd.fd));
+      wait_while(pd, patience, [] { return true; });
+    }
+    stop_handshakes(pd.fd);
+    wait_while(pd, patience, [&] { return waiting_connections(pd.fd) > 0; });
+  }
+  close();
 }
 
 void Listener::close() {

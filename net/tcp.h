@@ -100,6 +100,18 @@ class Listener final : public TransportListener, public Descriptor {
   /// The address in use, with the port that the kernel picked.
   [[nodiscard]] Result<Address> local_address() const override;
 
+  /// Ends the listener so that no client is reset: the kernel lets no further connection in, accept() goes on giving those
+  /// that it had let in, and then kClosed. Parks until the port is free.
+  ///
+  /// With ListenOptions::reuse_port new connections go to the others that share the port, and handshakes under way get
+  /// `patience` to end; for that time the group's selecting program (SO_ATTACH_REUSEPORT_CBPF) is ours. Without it a client
+  /// that knocks now gets no answer, and finds the port closed, or a successor, when it tries again. If nobody accepts,
+  /// what is left is reset after `patience`.
+  ///
+  /// Not for a listener that another process holds too: nobody could connect to it any more. close() is.
+  /// Threads: a goroutine, while another one accepts.
+  void drain(Duration patience = kHandshakePatience);
+
   /// Ends the listener: who accepts gets kClosed; connections not accepted are reset. Parks until the port is free, so the
   /// next listen() on it works. Idempotent: a second call returns at once. Threads: a goroutine.
   void close() override;
@@ -121,7 +133,7 @@ struct DialOptions {
 
   // Dialing by name only.
   Duration attempt_delay =
-      std::chrono::milliseconds(250);            // a silent address delays the next one by this (RFC 8305 s5)
+      std::chrono::milliseconds(250);            // a silent address delays the next one by this; 10 ms at least (RFC 8305 s5)
   Resolver* resolver = nullptr;                  // null: the process's (resolve.h). Must outlive the call
   std::vector<DialAttempt>* attempts = nullptr;  // is told how each address that was tried fared, in order
 };
@@ -154,5 +166,10 @@ struct DialOptions {
 ///          if `text` is no HOST:PORT, or no address is of the family of options.local; else as above.
 /// Threads: a goroutine.
 [[nodiscard]] Result<Conn> dial(std::string_view text, const DialOptions& options = {});
+
+namespace detail {
+/// The lower bound of attempt_delay. Returns the one before. For tests, while nobody dials.
+Duration set_least_attempt_delay_for_test(Duration least) noexcept;
+}  // namespace detail
 
 }  // namespace heddle::net

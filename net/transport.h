@@ -44,6 +44,20 @@ class Reader {
   /// Reads until `buf` is full. Returns its size, or less if the stream ended first (0: it ended before the first byte).
   [[nodiscard]] Result<std::size_t> read_full(std::span<std::byte> buf);
 
+  // For who lends a buffer only while there is something to put into it, so that a thousand idle connections hold none
+  // (buf_reader.h, copy.h). A stream has both calls or neither.
+
+  /// Reads what is there now; never parks.
+  ///
+  /// Returns: as read(). Errors: kWouldBlock if nothing is there; kUnsupported: this stream cannot tell, and only read()
+  ///          finds out; else as read(). The default: kUnsupported.
+  [[nodiscard]] virtual Result<std::size_t> try_read(std::span<std::byte> buf);
+
+  /// Parks until try_read() is worth a try: bytes, the end of the stream, an error. It may return sooner.
+  ///
+  /// Errors:  kTimeout, kClosed, kUnsupported as above; the code of the end of `ctx`. The default: kUnsupported.
+  [[nodiscard]] virtual Result<void> wait_readable(const Context& ctx);
+
  protected:
   Reader() = default;
   Reader(const Reader&) = default;
@@ -75,10 +89,12 @@ class Transport : public Reader, public Writer {
  public:
   using Reader::read;
   using Writer::write;
+  using Writer::writev;
 
   /// The same within `ctx` (I3). Errors: also ctx.err()'s code.
   [[nodiscard]] virtual Result<std::size_t> read(const Context& ctx, std::span<std::byte> buf) = 0;
   [[nodiscard]] virtual Result<void> write(const Context& ctx, std::span<const std::byte> buf) = 0;
+  [[nodiscard]] virtual Result<void> writev(const Context& ctx, std::span<const iovec> buffers);
 
   /// Stops reading: what comes is dropped, a reader finds the end of the stream.
   [[nodiscard]] virtual Result<void> close_read() = 0;

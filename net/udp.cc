@@ -195,6 +195,39 @@ ssize_t send_cut(int fd, std::span<const std::byte> data, std::uint16_t segment,
   return sys().sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+Result<std::size_t> send_in_segments(const detail::Handle& handle, const Context* ctx, std::span<const std::byte> data,
+                                     std::uint16_t segment, const Address& to) {
+  constexpr const char* kOp = "send_segments";
+  if (segment == 0) return std::unexpected(Error{Code::kInvalid, 0, kOp});
+  Inside inside(handle, FdUse::kWrite, kOp);
+  if (!inside) return closed(kOp);
+  PollDesc& pd = *inside;
+  // As many segments as fit into one call; data of one segment needs no cutting.
+  const std::size_t in_one = std::clamp<std::size_t>(kMostInOne / segment, 1, kMostSegments) * segment;
+  std::size_t done = 0;
+  while (in_one > segment && data.size() - done > segment) {
+    const std::span<const std::byte> piece = data.subspan(done, std::min(in_one, data.size() - done));
+    const Result<ssize_t> n =
+        until_ready(pd, Mode::kWrite, ctx, kOp, [&] { return send_cut(pd.fd, piece, segment, to); });
+    if (!n) {
+      if (cannot_cut(n.error().sys)) break;
+      if (done == 0) return std::unexpected(n.error());
+      return done;
+    }
+    done += piece.size();
+  }
+  if (done == data.size()) return done;
+  const std::span<const std::byte> rest = data.subspan(done);
+  const Result<std::size_t> sent =
+      send_many(pd, ctx, (rest.size() + segment - 1) / segment, kOp, [&](std::size_t i, iovec& iov, msghdr& msg) {
+        const auto one = rest.subspan(i * segment);
+        iov = vector_of(one.first(std::min<std::size_t>(one.size(), segment)));
+        set_target(msg, to);
+      });
+  if (!sent && done == 0) return sent;
+  return done + (sent ? std::min(*sent * segment, rest.size()) : 0);
+}
+
 bool is_any_v6(const Address& address) noexcept {
   return address.family() == AF_INET6 &&
          IN6_IS_ADDR_UNSPECIFIED(&reinterpret_cast<const sockaddr_in6*>(address.sa())->sin6_addr);
@@ -256,35 +289,11 @@ Result<std::size_t> UdpSocket::send_batch(const Context& ctx, std::span<const Ba
 
 Result<std::size_t> UdpSocket::send_segments(std::span<const std::byte> data, std::uint16_t segment,
                                              const Address& to) {
-  constexpr const char* kOp = "send_segments";
-  if (segment == 0) return std::unexpected(Error{Code::kInvalid, 0, kOp});
-  Inside inside(handle_, FdUse::kWrite, kOp);
-  if (!inside) return closed(kOp);
-  PollDesc& pd = *inside;
-  // As many segments as fit into one call; data of one segment needs no cutting.
-  const std::size_t in_one = std::clamp<std::size_t>(kMostInOne / segment, 1, kMostSegments) * segment;
-  std::size_t done = 0;
-  while (in_one > segment && data.size() - done > segment) {
-    const std::span<const std::byte> piece = data.subspan(done, std::min(in_one, data.size() - done));
-    const Result<ssize_t> n =
-        until_ready(pd, Mode::kWrite, nullptr, kOp, [&] { return send_cut(pd.fd, piece, segment, to); });
-    if (!n) {
-      if (cannot_cut(n.error().sys)) break;
-      if (done == 0) return std::unexpected(n.error());
-      return done;
-    }
-    done += piece.size();
-  }
-  if (done == data.size()) return done;
-  const std::span<const std::byte> rest = data.subspan(done);
-  const Result<std::size_t> sent =
-      send_many(pd, nullptr, (rest.size() + segment - 1) / segment, kOp, [&](std::size_t i, iovec& iov, msghdr& msg) {
-        const auto one = rest.subspan(i * segment);
-        iov = vector_of(one.first(std::min<std::size_t>(one.size(), segment)));
-        set_target(msg, to);
-      });
-  if (!sent && done == 0) return sent;
-  return done + (sent ? std::min(*sent * segment, rest.size()) : 0);
+  return send_in_segments(handle_, nullptr, data, segment, to);
+}
+Result<std::size_t> UdpSocket::send_segments(const Context& ctx, std::span<const std::byte> data, std::uint16_t segment,
+                                             const Address& to) {
+  return send_in_segments(handle_, &ctx, data, segment, to);
 }
 
 Result<bool> UdpSocket::set_gro(bool on) {

@@ -17,6 +17,7 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <string>
 
 #include <heddle/core/clock.h>
 #include <heddle/core/context.h>
@@ -103,6 +104,8 @@ class UdpSocket final : public Descriptor {
   /// Source:  udp(7), UDP_SEGMENT.
   [[nodiscard]] Result<std::size_t> send_segments(std::span<const std::byte> data, std::uint16_t segment,
                                                   const Address& to = {});
+  [[nodiscard]] Result<std::size_t> send_segments(const Context& ctx, std::span<const std::byte> data,
+                                                  std::uint16_t segment, const Address& to = {});
 
   /// UDP_GRO: lets the kernel hand datagrams of one sender over joined; Datagram::segment says how they were. Buffers
   /// should have 64 KiB then. Returns false, and nothing changes, where the kernel has no such thing. Source: udp(7).
@@ -112,6 +115,23 @@ class UdpSocket final : public Descriptor {
   [[nodiscard]] Result<void> set_buffers(std::optional<int> receive, std::optional<int> send);
   /// SO_BROADCAST: off by default.
   [[nodiscard]] Result<void> set_broadcast(bool on);
+
+  /// Receives, besides all else, what is sent to the multicast address `group` (its port does not matter), by the
+  /// interface with this index (interface_index(); 0: the kernel picks one by its routes). What comes must also fit the
+  /// address that the socket is bound to: ":PORT", or the group itself. Source: ip(7), ipv6(7), RFC 3678.
+  ///
+  /// Errors:  kInvalid if `group` is no multicast address, or of a family that the socket has not; kAddressInUse if it has
+  ///          joined it there; kSystem with ENODEV if there is no such interface; kNoResources over the kernel's limit.
+  [[nodiscard]] Result<void> join_group(const Address& group, unsigned interface = 0);
+  /// The reverse, with the same two. Errors: also kSystem with EADDRNOTAVAIL if it had not joined.
+  [[nodiscard]] Result<void> leave_group(const Address& group, unsigned interface = 0);
+  /// By which interface multicast is sent; 0: by the routes, as without this.
+  [[nodiscard]] Result<void> set_multicast_interface(unsigned interface);
+  /// Whether members on this machine get what this socket sends to a group: on by default. (For IPv4 and IPv6 alike:
+  /// Linux asks the sender.)
+  [[nodiscard]] Result<void> set_multicast_loop(bool on);
+  /// How many routers multicast may cross, plus one; 1, this network, by default; 0: this machine alone. At most 255.
+  [[nodiscard]] Result<void> set_multicast_ttl(int hops);
 
   /// Deadlines of receiving, sending, both. One in the past fails calls at once, also those that wait now; kNoDeadline
   /// clears.
@@ -139,6 +159,9 @@ struct UdpDialOptions {
   std::optional<Address> local = {};  // where our end is bound; port 0: the kernel picks one
   std::function<Result<void>(int fd)> configure = {};
 };
+
+/// The index of the interface called `name` ("eth0"). Errors: kNotFound. Threads: any. Source: if_nametoindex(3).
+[[nodiscard]] Result<unsigned> interface_index(const std::string& name);
 
 /// A socket that receives at `address` and sends from there. ":PORT" takes IPv6 and IPv4; port 0: the kernel picks one.
 ///

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <heddle/net/internal/fd_passing.h>
+#include <heddle/net/internal/fd_use.h>
 #include <heddle/net/internal/unix_socket.h>
 
 namespace heddle::net {
@@ -105,6 +106,20 @@ Result<Address> UnixListener::local_address() const {
 }
 
 Result<UnixAddress> UnixListener::local_unix_address() const { return local_unix_address_of(handle_); }
+
+void UnixListener::drain(Duration patience) {
+  static_cast<void>(must_current_g("net: UnixListener::drain"));
+  remove_file(handle_, file_.get());
+  if (Inside inside(handle_, FdUse::kOther, "drain"); inside) {
+    PollDesc& pd = *inside;
+    // The kernel refuses who connects to a listener that does not receive, lets accept(2) have what stands in its queue, and
+    // wakes who waits for more. relaxed, both: see accept_handle().
+    pd.intake.store(Intake::kShut, std::memory_order_relaxed);
+    ::shutdown(pd.fd, SHUT_RD);
+    wait_while(pd, patience, [&] { return pd.intake.load(std::memory_order_relaxed) != Intake::kEmpty; });
+  }
+  close();
+}
 
 void UnixListener::close() {
   static_cast<void>(must_current_g("net: UnixListener::close"));

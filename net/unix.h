@@ -17,6 +17,7 @@
 #include <utility>
 
 #include <heddle/net/fd_passing.h>
+#include <heddle/net/listen_options.h>
 #include <heddle/net/socket_transport.h>
 #include <heddle/net/unix_address.h>
 #include <heddle/net/unix_options.h>
@@ -93,6 +94,14 @@ class UnixListener final : public TransportListener, public Descriptor {
   /// An empty Address.
   [[nodiscard]] Result<Address> local_address() const override;
   [[nodiscard]] Result<UnixAddress> local_unix_address() const;
+
+  /// Ends the listener so that no client is reset: who dials now is refused, or finds a successor; accept() goes on giving
+  /// those that the kernel had let in, and then kClosed. Unlinks the file first, as close() does. If nobody accepts, what is
+  /// left is reset after `patience`. Parks until the name is free.
+  ///
+  /// Not for a listener that another process holds too: nobody could connect to it any more. close() is.
+  /// Threads: a goroutine, while another one accepts.
+  void drain(Duration patience = kHandshakePatience);
 
   /// Ends the listener: who accepts gets kClosed; connections not accepted are reset. Unlinks the file if it is still
   /// the one that was made (a successor may have put its own there). Parks until the name is free. Idempotent. Threads:

@@ -58,6 +58,13 @@ Result<Message> receive_one(const detail::Handle& handle, const Context* ctx, st
   return Message{got->size, got->truncated};
 }
 
+Result<ReceivedFds> receive_with_fds(const detail::Handle& handle, const Context* ctx, std::span<std::byte> buf,
+                                     std::size_t most) {
+  Inside inside(handle, FdUse::kRead, "receive_fds");
+  if (!inside) return closed("receive_fds");
+  return receive_message(*inside, ctx, buf, most, "receive_fds");
+}
+
 Result<UnixDatagramMessage> receive_one_from(const detail::Handle& handle, const Context* ctx,
                                              std::span<std::byte> buf) {
   Inside inside(handle, FdUse::kRead, "receive_from");
@@ -106,11 +113,16 @@ Result<void> UnixMessageSocket::send(const Context& ctx, std::span<const std::by
 Result<void> UnixMessageSocket::send_fds(std::span<const std::byte> message, std::span<const int> fds) {
   return send_one(handle_, nullptr, message, fds, "send_fds");
 }
+Result<void> UnixMessageSocket::send_fds(const Context& ctx, std::span<const std::byte> message,
+                                         std::span<const int> fds) {
+  return send_one(handle_, &ctx, message, fds, "send_fds");
+}
 
 Result<ReceivedFds> UnixMessageSocket::receive_fds(std::span<std::byte> buf, std::size_t most) {
-  Inside inside(handle_, FdUse::kRead, "receive_fds");
-  if (!inside) return closed("receive_fds");
-  return receive_message(*inside, nullptr, buf, most, "receive_fds");
+  return receive_with_fds(handle_, nullptr, buf, most);
+}
+Result<ReceivedFds> UnixMessageSocket::receive_fds(const Context& ctx, std::span<std::byte> buf, std::size_t most) {
+  return receive_with_fds(handle_, &ctx, buf, most);
 }
 
 void UnixMessageSocket::set_read_deadline(TimePoint when) noexcept { net::set_deadline(handle_, Mode::kRead, when); }

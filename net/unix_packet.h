@@ -56,9 +56,11 @@ class UnixMessageSocket : public Descriptor {
   /// The same, with copies of descriptors that stay the caller's as well. Errors: also kInvalid if there are more than
   /// kMostFds, kNoResources if too many are on their way to receivers.
   [[nodiscard]] Result<void> send_fds(std::span<const std::byte> message, std::span<const int> fds);
+  [[nodiscard]] Result<void> send_fds(const Context& ctx, std::span<const std::byte> message, std::span<const int> fds);
   /// The same, with the descriptors that came with it, at most `most` (or kMostFds). receive() closes those that it
   /// meets.
   [[nodiscard]] Result<ReceivedFds> receive_fds(std::span<std::byte> buf, std::size_t most);
+  [[nodiscard]] Result<ReceivedFds> receive_fds(const Context& ctx, std::span<std::byte> buf, std::size_t most);
 
   /// Deadlines of receiving, sending, both: as Transport's (transport.h).
   void set_read_deadline(TimePoint when) noexcept;

@@ -51,9 +51,11 @@ AcceptDesc::AcceptDesc() noexcept
         self->home.load(std::memory_order_relaxed)->post(*self, kReqVisit);  // constant while open
       }) {}
 
-std::uint32_t AcceptDesc::open_acceptor(int new_fd, StreamAcceptor& stream_acceptor, NetPoller& owner) noexcept {
+std::uint32_t AcceptDesc::open_acceptor(int new_fd, StreamAcceptor& stream_acceptor, NetPoller& owner,
+                                        bool is_shared) noexcept {
   deadline.store(kNever, std::memory_order_relaxed);  // the slot is ours alone
   acceptor = &stream_acceptor;
+  shared = is_shared;
   resting = readable = false;
   const std::uint32_t generation = open(new_fd);
   home.store(&owner, std::memory_order_seq_cst);
@@ -82,7 +84,9 @@ bool AcceptDesc::accept_some(int most) noexcept {
 }
 
 void AcceptDesc::deal(int new_fd) noexcept {
-  if (lock.closing()) let_packets_in(new_fd);  // closing was set before the filter: I3
+  // Each was set before its filter: I3. relaxed: the kernel's lock on the listening socket, which both the filter's setting and
+  // the accept take, orders the rest.
+  if (lock.closing() || diverted.load(std::memory_order_relaxed)) let_packets_in(new_fd);
   StreamConn* stream = stream_slab().take();
   if (stream == nullptr) {  // no memory for a slot: this client is refused, the next ones wait
     sys().close(new_fd);

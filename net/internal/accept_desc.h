@@ -10,6 +10,8 @@
 // I3. Connections that the kernel had completed when close() was called are still accepted and served: their clients may
 //     have sent a request. Closing begins with a filter that lets no further handshake complete (stop_handshakes), so none
 //     comes between the last accept and close(2), which would reset it.
+// I4. A socket that was passed on to us (`shared`) may go on listening in another process when we close it: no filter is put
+//     on it, and who waits in it after our last accept waits for that process.
 //
 // Dealing: the home with the fewest streams, the first in turn among equals. The counts are hints, updated at the deal.
 #pragma once
@@ -29,7 +31,8 @@ struct AcceptDesc final : PollDesc, WheelEntry {
   AcceptDesc() noexcept;
 
   /// Makes a fresh slot the listener of `new_fd`, homed at `owner`.
-  std::uint32_t open_acceptor(int new_fd, StreamAcceptor& stream_acceptor, NetPoller& owner) noexcept;
+  std::uint32_t open_acceptor(int new_fd, StreamAcceptor& stream_acceptor, NetPoller& owner,
+                              bool is_shared) noexcept;
 
   // --- the home, on the scheduler's side ---
 
@@ -43,6 +46,7 @@ struct AcceptDesc final : PollDesc, WheelEntry {
   void rest() noexcept;
 
   StreamAcceptor* acceptor = nullptr;  // constant while open
+  bool shared = false;                 // constant while open: I4
   bool resting = false;                // the home's
   bool readable = false;               // the home's: an edge has come and the queue is not known to be empty (epoll)
   int turn = 0;                        // the home's: where dealing starts to look

@@ -83,6 +83,7 @@ Result<ReceivedFds> receive_message(PollDesc& pd, const Context* ctx, std::span<
     }
     const ssize_t size = sys().recvmsg(pd.fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (size < 0) return size;
+    pd.drained = false;  // there may be more, and what was reported of it is consumed
     take_fds(msg, got.fds);
     got.truncated = (msg.msg_flags & MSG_TRUNC) != 0;
     got.fds_truncated = (msg.msg_flags & MSG_CTRUNC) != 0;

@@ -1,6 +1,7 @@
 // Accepting, connecting and ending: the same for every family of sockets.
 #include <heddle/net/internal/fd_use.h>
 
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -33,6 +34,12 @@ Error pause_before_retry(Duration& pause, TimePoint deadline, const Context* ctx
   return {};
 }
 
+// Whether the kernel knows of a shutdown(2) of the receiving side.
+bool receives_no_more(int fd) noexcept {
+  pollfd one{.fd = fd, .events = POLLRDHUP, .revents = 0};
+  return ::poll(&one, 1, 0) > 0 && (one.revents & POLLRDHUP) != 0;
+}
+
 }  // namespace
 
 Result<detail::Handle> accept_handle(const detail::Handle& listener, const Context* ctx) {
@@ -42,14 +49,25 @@ Result<detail::Handle> accept_handle(const detail::Handle& listener, const Conte
   if (const Error early = early_end(pd, Mode::kRead, ctx, "accept"); early.code != Code::kOk) {
     return std::unexpected(early);
   }
+  bool shut = false;
   for (;;) {
     const int fd = sys().accept4(pd.fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd >= 0) return adopt_fd(OwnedFd(fd), "accept");
+    if (fd >= 0) {
+      if (pd.diverted.load(std::memory_order_relaxed)) let_packets_in(fd);  // relaxed: as in AcceptDesc::deal()
+      return adopt_fd(OwnedFd(fd), "accept");
+    }
     switch (accept_verdict(-fd)) {
       case AcceptVerdict::kGoOn: continue;
       case AcceptVerdict::kRest: return failed(pd, fd, "accept");
       case AcceptVerdict::kDrained: break;
     }
+    if (shut) {
+      pd.intake.store(Intake::kEmpty, std::memory_order_relaxed);  // relaxed: a hint to who drains
+      return closed("accept");
+    }
+    // relaxed: shutdown(2) comes behind the store, and what it reports to who waits publishes it.
+    shut = pd.intake.load(std::memory_order_relaxed) != Intake::kOpen && receives_no_more(pd.fd);
+    if (shut) continue;
     if (const Error end = wait_for(pd, Mode::kRead, ctx, "accept", WaitReason::kAccept); end.code != Code::kOk) {
       return std::unexpected(end);
     }

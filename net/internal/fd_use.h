@@ -8,10 +8,14 @@
 
 #include <sys/types.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
 
 #include <heddle/core/check.h>
+#include <heddle/core/clock.h>
 #include <heddle/core/context.h>
+#include <heddle/core/go.h>
 #include <heddle/net/descriptor.h>
 #include <heddle/net/internal/poll_desc.h>
 #include <heddle/net/internal/socket.h>
@@ -131,6 +135,18 @@ inline void set_deadline(const detail::Handle& handle, Mode mode, TimePoint when
 [[nodiscard]] inline Result<void> connect_handle(const detail::Handle& handle, const Address& to, TimePoint deadline,
                                                  const Context* ctx, const char* op) {
   return connect_handle(handle, to.sa(), to.size(), deadline, ctx, op);
+}
+
+/// Sleeps, again and again, while `goes_on()`, nobody closes the descriptor, and `patience` is not over. In short steps, so
+/// that a close() that comes meanwhile need not wait for us. Threads: a goroutine, inside.
+template <class GoesOn>
+void wait_while(const PollDesc& pd, Duration patience, GoesOn goes_on) {
+  constexpr Duration kFirstPause = std::chrono::microseconds(500), kLongestPause = std::chrono::milliseconds(10);
+  Duration pause = kFirstPause;
+  for (const TimePoint until = now() + patience; now() < until && !pd.lock.closing() && goes_on();) {
+    sleep(pause);
+    pause = std::min(pause * 2, kLongestPause);
+  }
 }
 
 /// Ends the descriptor and parks until the kernel holds it no more. Threads: a goroutine.

@@ -8,6 +8,7 @@
 #include <heddle/core/check.h>
 #include <heddle/core/section.h>
 #include <heddle/net/internal/accept_desc.h>
+#include <heddle/net/internal/port_group.h>
 #include <heddle/net/internal/socket.h>
 #include <heddle/net/internal/stream_conn.h>
 #include <heddle/net/internal/sys.h>
@@ -113,7 +114,7 @@ void NetPoller::end(PollDesc& pd) noexcept {
   }
   const Section section;
   const bool home = here() == this;
-  if (pd.kind == DescKind::kAcceptor) stop_handshakes(pd.fd);  // accept_desc.h I3
+  if (pd.kind == DescKind::kAcceptor && !static_cast<AcceptDesc&>(pd).shared) stop_handshakes(pd.fd);  // accept_desc.h I3
   // What is armed keeps the socket alive, and a home may be busy: tell the peer now. At home with nothing armed it will be
   // closed within this turn, which does the same. A listener must not be shut down: that would drop its queue.
   const bool handed_over = pd.waiter != nullptr && pd.waiter->takes_fd;
@@ -142,11 +143,13 @@ void NetPoller::drop_at_home(PollDesc& pd) noexcept {
 }
 
 void NetPoller::finish(PollDesc& pd, bool at_home) noexcept {
-  NetPoller* home = pd.home.load(std::memory_order_relaxed);  // ordered by the last leave
+  NetPoller* home = pd.home.load(std::memory_order_relaxed);
   if (pd.kind == DescKind::kStream && !at_home) {
     home->post(pd, kReqVisit);  // its sink is called at home only; the home drops this post's hold, and is the last one
     return;
   }
+  // relaxed, here and above: ordered by the last leave.
+  if (pd.diverted.load(std::memory_order_relaxed)) undo_divert(pd.fd);  // port_group.h I2
   FinishWaiter* waiter = pd.waiter;
   if (waiter != nullptr && waiter->takes_fd) {
     if (home != nullptr) home->forget(pd);

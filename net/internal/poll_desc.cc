@@ -35,8 +35,10 @@ std::uint32_t PollDesc::open(int new_fd) noexcept {
   in_deadline.store(kNever, std::memory_order_relaxed);
   out_deadline.store(kNever, std::memory_order_relaxed);
   watched.store(0, std::memory_order_relaxed);
-  hung_up.store(false, std::memory_order_relaxed);
+  uneven.store(false, std::memory_order_relaxed);
   abort.store(false, std::memory_order_relaxed);
+  diverted.store(false, std::memory_order_relaxed);
+  intake.store(Intake::kOpen, std::memory_order_relaxed);
   drained = false;
   short_read_drains = true;
   return lock.open();

@@ -46,6 +46,9 @@ enum class DescKind : std::uint8_t { kSocket, kStream, kAcceptor };
 
 enum class Mode : std::uint8_t { kRead, kWrite };
 
+/// Whether a Unix listener lets connections in: drain() shuts it, accept() finds it empty then.
+enum class Intake : std::uint8_t { kOpen, kShut, kEmpty };
+
 /// What a descriptor asks of its home (PollDesc::requests).
 enum Request : std::uint32_t {
   kReqVisit = 1,   // see what has changed: pause, resume, the last user left
@@ -123,8 +126,11 @@ struct alignas(64) PollDesc {
   std::atomic<NetPoller*> home{nullptr};      // once, by the first watcher (I2)
   std::atomic<std::uint32_t> requests{0};     // bits of Request (inbox.h)
   std::atomic<std::uint8_t> watched{0};       // Ops asked of the back end; who writes: the back end's watch()
-  std::atomic<bool> hung_up{false};           // the peer's end was reported: the home writes, the reader reads
+  std::atomic<bool> uneven{false};            // the peer's end or an urgent byte was reported, after which a short read says
+                                              // nothing (ready_loop.h I1): the home writes, the reader reads
   std::atomic<bool> abort{false};             // closing is to reset (linger of zero): no FIN before close(2)
+  std::atomic<Intake> intake{Intake::kOpen};  // a Unix listener's
+  std::atomic<bool> diverted{false};          // a listener's: new connections are sent elsewhere (port_group.h)
 
   // The reader's.
   bool drained = false;  // the last recv took all there was: wait before the next one (socket_transport.cc)

@@ -20,6 +20,7 @@ namespace heddle::net {
 namespace {
 
 constexpr std::uint32_t kEnd = EPOLLRDHUP | EPOLLHUP | EPOLLERR;
+constexpr std::uint32_t kUneven = kEnd | EPOLLPRI;  // a short read does not mean that there is no more: I1
 constexpr std::int64_t kMillisecond = 1'000'000;
 
 }  // namespace
@@ -44,7 +45,7 @@ ReadyLoop::~ReadyLoop() {
 
 int ReadyLoop::control(int op, PollDesc& pd, std::uint32_t events) noexcept {
   epoll_event event{};
-  event.events = events | EPOLLET | EPOLLRDHUP;
+  event.events = events | EPOLLET | EPOLLRDHUP | ((events & EPOLLIN) != 0 ? EPOLLPRI : 0U);
   event.data.u64 = pd.tag(kOpNone);
   const int status = sys().epoll_ctl(epfd_, op, pd.fd, &event);
   return status < 0 ? -status : 0;
@@ -58,7 +59,7 @@ bool ReadyLoop::has_events(int epfd) noexcept {
 int ReadyLoop::turn() noexcept {
   if (!left_over()) {
     next_ = 0;
-    count_ = std::max(::epoll_wait(epfd_, events_.data(), static_cast<int>(events_.size()), 0), 0);  // EINTR: next turn
+    count_ = std::max(sys().epoll_wait(epfd_, events_.data(), static_cast<int>(events_.size()), 0), 0);  // EINTR: next turn
   }
   const int first = next_;
   while (next_ != count_) {
@@ -70,17 +71,17 @@ int ReadyLoop::turn() noexcept {
 
 void ReadyLoop::block(std::int64_t timeout) noexcept {
   const int most = static_cast<int>(events_.size());
-  int n = -1;
+  int n = -ENOSYS;
   if (pwait2_) {
     const timespec limit{timeout / 1'000'000'000, timeout % 1'000'000'000};
-    n = ::epoll_pwait2(epfd_, events_.data(), most, timeout < 0 ? nullptr : &limit, nullptr);
-    if (n < 0 && (errno == ENOSYS || errno == EPERM)) pwait2_ = false;  // before Linux 5.11, or a seccomp filter
+    n = sys().epoll_pwait2(epfd_, events_.data(), most, timeout < 0 ? nullptr : &limit);
+    if (n == -ENOSYS || n == -EPERM) pwait2_ = false;  // before Linux 5.11, or a seccomp filter
   }
   if (!pwait2_) {  // rounded up: a sleep may be late, never early
     const std::int64_t ms = timeout < 0 ? -1 : std::min<std::int64_t>((timeout + kMillisecond - 1) / kMillisecond, INT_MAX);
-    n = ::epoll_wait(epfd_, events_.data(), most, static_cast<int>(ms));
+    n = sys().epoll_wait(epfd_, events_.data(), most, static_cast<int>(ms));
   }
-  if (n < 0 && errno != EINTR) fatal("epoll_wait failed with errno %d", errno);
+  if (n < 0 && n != -EINTR) fatal("epoll_wait failed with errno %d", -n);
   next_ = 0;
   count_ = std::max(n, 0);
 }
@@ -90,8 +91,8 @@ void ReadyLoop::handle(const epoll_event& event) noexcept {
   PollDesc& pd = *PollDesc::from_tag(event.data.u64);
   if (!pd.fits(event.data.u64)) return;  // poll_desc.h I3
   // relaxed: released by the notify below.
-  if ((event.events & kEnd) != 0) pd.hung_up.store(true, std::memory_order_relaxed);
-  const bool input = (event.events & (EPOLLIN | kEnd)) != 0;
+  if ((event.events & kUneven) != 0) pd.uneven.store(true, std::memory_order_relaxed);
+  const bool input = (event.events & (EPOLLIN | kUneven)) != 0;
   if ((event.events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) pd.notify_out();
   switch (pd.kind) {
     case DescKind::kSocket:
@@ -118,7 +119,7 @@ void ReadyLoop::read_stream(StreamConn& stream) noexcept {
     if (n > 0) {
       const auto size = static_cast<std::size_t>(n);
       // Before on_data, which may be long: an edge from now on is a new event (I1).
-      if (size < kScratch && !stream.hung_up.load(std::memory_order_relaxed)) stream.readable = false;
+      if (size < kScratch && !stream.uneven.load(std::memory_order_relaxed)) stream.readable = false;
       stream.deliver({scratch_, size});
       if (!stream.readable || !stream.reads()) return;
     } else if (n == 0) {

@@ -6,7 +6,8 @@
 //
 // I1. No edge is lost. `readable` of a stream or listener is set by an edge and cleared only by the home, before it can
 //     see the next edge, when a call said EAGAIN or filled less than was asked. After the peer's hang-up was reported
-//     there may be no further edge, so then only EAGAIN, the end or an error counts.
+//     there may be no further edge; and a read ends before an urgent byte (MSG_OOB, to which any peer is free), whatever
+//     lies behind it. So from the report of either on only EAGAIN, the end or an error counts (PollDesc::uneven).
 // I2. Nobody reads more than kReadRounds buffers of one stream in a turn: the rest waits behind the others, in the inbox.
 // I3. block() fetches events and runs none; the next turn() runs them first.
 #pragma once

@@ -34,11 +34,13 @@ class Slab {
     if (free_ != nullptr) {
       T* slot = free_;
       free_ = static_cast<T*>(slot->next);
+      ++in_use_;
       return slot;
     }
     if (chunks_ == nullptr || chunks_->used == kPerChunk) {
       if (!grow()) return nullptr;
     }
+    ++in_use_;
     return ::new (static_cast<void*>(slot_at(*chunks_, chunks_->used++))) T;
   }
 
@@ -47,6 +49,13 @@ class Slab {
     LockGuard guard(lock_);
     slot->next = free_;
     free_ = slot;
+    --in_use_;
+  }
+
+  /// Slots taken and not given back. Threads: any; stale at once.
+  [[nodiscard]] std::size_t in_use() noexcept {
+    LockGuard guard(lock_);
+    return in_use_;
   }
 
   /// Calls `f(slot)` for every slot made until now, in use or not. `f` may give it back.
@@ -92,6 +101,7 @@ class Slab {
   RawMutex lock_{LockRank::kLeaf};
   T* free_ = nullptr;       // guarded by lock_
   Chunk* chunks_ = nullptr;  // guarded by lock_; the newest first
+  std::size_t in_use_ = 0;   // guarded by lock_
 };
 
 }  // namespace heddle::net

@@ -6,8 +6,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
+#include <limits>
 
 #include <heddle/net/address.h>
+#include <heddle/net/internal/fd_use.h>
+#include <heddle/net/internal/kernel_copy.h>
 #include <heddle/net/internal/net_poller.h>
 #include <heddle/net/internal/sys.h>
 
@@ -23,7 +26,7 @@ void StreamConn::open_stream(int new_fd, AcceptDesc& from_listener, NetPoller& o
   // relaxed: the slot is ours alone; open() and then the inbox (or nothing, at home) publish it.
   deadline.store(kNever, std::memory_order_relaxed);
   wants_data.store(true, std::memory_order_relaxed);
-  ended = readable = false;
+  ended = readable = doubted = false;
   sink = nullptr;
   listener = &from_listener;
   open(new_fd);
@@ -54,6 +57,21 @@ Result<std::size_t> StreamConn::try_writev(std::span<const iovec> iov) {
   leave(FdUse::kWrite);
   if (n < 0) return std::unexpected(Error::from_errno(static_cast<int>(-n), "write"));
   return static_cast<std::size_t>(n);
+}
+
+Result<std::size_t> StreamConn::send_of_file(int file, std::uint64_t offset, std::size_t size) {
+  if (size == 0) return std::size_t{0};
+  if (offset > static_cast<std::uint64_t>(std::numeric_limits<off_t>::max())) return failed(-EINVAL, "sendfile");
+  const Inside inside({this, lock.generation()}, FdUse::kWrite, "sendfile");
+  if (!inside) return closed("sendfile");
+  for (;;) {
+    const ssize_t n = sendfile_piece(fd, file, static_cast<off_t>(offset), size);
+    if (n >= 0) return static_cast<std::size_t>(n);
+    if (n == -EINTR) continue;
+    if (lock.closing()) return closed("sendfile");
+    if (kernel_cannot(n)) return std::unexpected(Error{Code::kUnsupported, 0, "sendfile"});
+    return failed(n, "sendfile");
+  }
 }
 
 Result<void> StreamConn::wait_writable(TimePoint until) {

@@ -28,6 +28,7 @@ struct StreamConn final : PollDesc, WheelEntry, Stream {
 
   // Stream.
   Result<std::size_t> try_writev(std::span<const iovec> iov) override;
+  Result<std::size_t> send_of_file(int file, std::uint64_t offset, std::size_t size) override;
   Result<void> wait_writable(TimePoint deadline) override;
   void pause() override;
   void resume() override;
@@ -54,6 +55,7 @@ struct StreamConn final : PollDesc, WheelEntry, Stream {
   AcceptDesc* listener = nullptr;        // until adopted; holds it
   std::atomic<bool> wants_data{true};    // pause() and resume(), anybody
   bool ended = false;                    // the home's
+  bool doubted = false;                  // the home's: in UringPoller::doubts_
   bool readable = false;                 // the home's: an edge has come and the socket is not known to be empty (epoll)
 };
 

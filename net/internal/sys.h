@@ -3,6 +3,10 @@
 // Each entry returns the call's value, or -errno. Two reasons: errno is thread-local, and a compiler may keep its address
 // across a park, after which the goroutine stands on another thread; and a value cannot be overwritten before it is read.
 //
+// It has the calls into a ring, too, and a look at each request that a ring is given: a test can so end a multishot, or have
+// a request fail, and the kernel itself reports it. The price is an indirect call per system call, and one comparison per
+// request: nothing beside the system call (the tests so run on what is shipped).
+//
 // The table is the one mutable global of net besides the slabs: only tests write it, while no scheduler runs.
 #pragma once
 
@@ -11,6 +15,12 @@
 #include <sys/types.h>
 
 #include <cstddef>
+
+struct io_uring;
+struct io_uring_buf_ring;
+struct io_uring_params;
+struct io_uring_sqe;
+struct timespec;
 
 namespace heddle::net {
 
@@ -33,7 +43,21 @@ struct Sys {
   int (*getsockopt)(int fd, int level, int name, void* value, socklen_t* len);
   int (*getsockname)(int fd, sockaddr* sa, socklen_t* len);
   int (*getpeername)(int fd, sockaddr* sa, socklen_t* len);
+  ssize_t (*splice)(int from, int to, std::size_t len, unsigned flags);
+  ssize_t (*sendfile)(int to, int from, off_t* offset, std::size_t len);
   int (*epoll_ctl)(int epfd, int op, int fd, epoll_event* event);
+  int (*epoll_wait)(int epfd, epoll_event* events, int most, int timeout_ms);
+  int (*epoll_pwait2)(int epfd, epoll_event* events, int most, const timespec* timeout);
+
+  // A ring's. `limit` may be null: no limit.
+  int (*ring_init)(unsigned entries, io_uring* ring, io_uring_params* params);
+  io_uring_buf_ring* (*ring_buffers)(io_uring* ring, unsigned count, int group, int* status);  // status: 0 or -errno
+  int (*ring_submit)(io_uring* ring);
+  int (*ring_enter)(io_uring* ring);  // submits, and lets the kernel make completions
+  int (*ring_wait)(io_uring* ring, const timespec* limit);
+
+  /// Called for each request that arms something, before it can be submitted; it may change the request. Null: not called.
+  void (*arming)(io_uring_sqe* sqe);
 };
 
 /// The kernel's own calls.

@@ -5,19 +5,30 @@
 
 #include <cerrno>
 
-#include <heddle/core/check.h>
+#include <heddle/net/internal/sys.h>
 
 namespace heddle::net {
 
-BufferRing::BufferRing(io_uring& ring, unsigned count)
-    : ring_(ring), count_(count), mask_(io_uring_buf_ring_mask(count)) {
+int BufferRing::set_up(io_uring& ring, unsigned count, Memory& memory) noexcept {
   int status = 0;
-  buffers_ = io_uring_setup_buf_ring(&ring, count, kGroup, 0, &status);
-  if (buffers_ == nullptr) fatal("io_uring: a ring of %u receive buffers: errno %d", count, -status);
-  void* memory = ::mmap(nullptr, count * kStride, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) fatal("io_uring: %zu bytes of receive buffers: errno %d", count * kStride, errno);
-  memory_ = static_cast<std::byte*>(memory);
-  for (unsigned id = 0; id < count; ++id) give_back(id);
+  io_uring_buf_ring* buffers = sys().ring_buffers(&ring, count, kGroup, &status);
+  if (buffers == nullptr) return -status;
+  void* bytes = ::mmap(nullptr, count * kStride, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (bytes == MAP_FAILED) {
+    io_uring_free_buf_ring(&ring, buffers, count, static_cast<int>(kGroup));
+    return ENOMEM;
+  }
+  memory = {count, buffers, static_cast<std::byte*>(bytes)};
+  return 0;
+}
+
+BufferRing::BufferRing(io_uring& ring, const Memory& memory) noexcept
+    : ring_(ring),
+      count_(memory.count),
+      mask_(io_uring_buf_ring_mask(memory.count)),
+      buffers_(memory.ring),
+      memory_(memory.bytes) {
+  for (unsigned id = 0; id < count_; ++id) give_back(id);
   publish();
 }
 

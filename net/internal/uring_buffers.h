@@ -24,8 +24,18 @@ class BufferRing {
   static constexpr std::size_t kSize = 4096;     // bytes: a request head fits; a body comes in pieces of this
   static constexpr std::size_t kStride = kSize + 64;
 
-  /// `count` is a power of two. Registers with `ring`, which must outlive it.
-  BufferRing(io_uring& ring, unsigned count);
+  /// What the kernel and we share.
+  struct Memory {
+    unsigned count = 0;
+    io_uring_buf_ring* ring = nullptr;
+    std::byte* bytes = nullptr;
+  };
+
+  /// Makes and registers `count` buffers, a power of two. Returns 0 or an errno: ENOMEM …
+  [[nodiscard]] static int set_up(io_uring& ring, unsigned count, Memory& memory) noexcept;
+
+  /// Takes over what set_up() has made for `ring`, which must outlive it.
+  BufferRing(io_uring& ring, const Memory& memory) noexcept;
   ~BufferRing();
   BufferRing(const BufferRing&) = delete;
   BufferRing& operator=(const BufferRing&) = delete;
@@ -49,8 +59,8 @@ class BufferRing {
   io_uring& ring_;
   const unsigned count_;
   const int mask_;
-  io_uring_buf_ring* buffers_ = nullptr;
-  std::byte* memory_ = nullptr;
+  io_uring_buf_ring* const buffers_;
+  std::byte* const memory_;
   unsigned unpublished_ = 0;
 };
 

@@ -6,6 +6,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <climits>
 #include <utility>
@@ -18,24 +20,51 @@
 namespace heddle::net {
 namespace {
 
-constexpr int kEnd = POLLRDHUP | POLLHUP | POLLERR;
+// As in ready_loop.cc, but for POLLPRI: a ring reports the mask with which the socket woke it, and TCP wakes with POLLPRI for
+// any bytes. So a goroutine's reader hears of what lies behind an urgent byte (MSG_OOB) only when the next bytes come, as with
+// nginx; epoll, which asks the socket, tells it at once. To try again after every short read would cost each message a
+// system call, for a peer that delays nobody but itself.
+constexpr int kUneven = POLLRDHUP | POLLHUP | POLLERR;
+constexpr std::int64_t kDoubtPause = 100'000'000;    // ns; I6
 constexpr int kDyingTurns = 100;                     // I3 of net_poller.h: what is called off ends within a turn or two;
 constexpr std::int64_t kDyingTurn = 10'000'000;      // one second in all, in ns per turn, is "the kernel is stuck"
 
+// The kernel's clock at its last tick, for a few ns; not a test's.
+std::int64_t now_coarse() noexcept {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return now.tv_sec * 1'000'000'000 + now.tv_nsec;
+}
+
 }  // namespace
 
-UringPoller::UringPoller(const UringOptions& options)
-    : ring_(options.entries, options.completions), buffers_(*ring_.raw(), options.buffers), stand_in_(*this, doorbell_.fd()) {
+Result<std::unique_ptr<UringPoller>> UringPoller::make(const UringOptions& options) {
+  io_uring ring{};
+  if (const int error = Ring::set_up(options.entries, options.completions, ring); error != 0) {
+    return std::unexpected(Error::from_errno(error, "io_uring_setup"));
+  }
+  BufferRing::Memory buffers;
+  if (const int error = BufferRing::set_up(ring, options.buffers, buffers); error != 0) {
+    io_uring_queue_exit(&ring);
+    return std::unexpected(Error::from_errno(error, "io_uring_register"));
+  }
+  return std::unique_ptr<UringPoller>(new UringPoller(ring, buffers));
+}
+
+UringPoller::UringPoller(const io_uring& ring, const BufferRing::Memory& buffers)
+    : ring_(ring), buffers_(*ring_.raw(), buffers), stand_in_(*this, doorbell_.fd()) {
   arm_doorbell();
 }
 
 UringPoller::~UringPoller() {
   dying_ = true;
-  if (io_uring_sqe* sqe = ring_.sqe(); sqe != nullptr) {
-    io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
-    io_uring_sqe_set_data64(sqe, kOpNone);
-  }
+  bool called_off = false;
   for (int turn = 0; armed_ > 0 && turn < kDyingTurns; ++turn) {
+    if (io_uring_sqe* sqe = called_off ? nullptr : ring_.sqe(); sqe != nullptr) {  // none: the kernel takes none now
+      io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
+      io_uring_sqe_set_data64(sqe, kOpNone);
+      called_off = true;
+    }
     ring_.wait(kDyingTurn);
     ring_.drain(INT32_MAX, [this](const io_uring_cqe& cqe) { complete(cqe); });
   }
@@ -78,6 +107,7 @@ int UringPoller::poll_events() noexcept {
     buffers_.publish();
     ring_.enter();
   }
+  settle_doubts_if_due();
   return n;
 }
 
@@ -100,6 +130,11 @@ void UringPoller::block(std::int64_t timeout) noexcept {
   if (away_.load(std::memory_order_relaxed)) [[unlikely]] {  // relaxed: ours
     if (standing_) stand_in_.block(timeout);  // else the next turn begins it
     return;
+  }
+  if (doubt_count_ != 0) {
+    settle_doubts_if_due();
+    const std::int64_t left = std::max<std::int64_t>(doubts_due_ - now_coarse(), kDoubtPause / 10);
+    if (doubt_count_ != 0) timeout = timeout < 0 ? left : std::min(timeout, left);
   }
   ring_.wait(timeout);
 }
@@ -135,6 +170,7 @@ void UringPoller::drive(bool at_home) noexcept {
   for_each_open([this](PollDesc& pd) {
     stand_in_.control(EPOLL_CTL_DEL, pd, 0);
     update(pd);
+    if (pd.kind == DescKind::kStream) doubt(static_cast<StreamConn&>(pd));
   });
   for (PollDesc* pd = std::exchange(owed_, nullptr); pd != nullptr;) {
     PollDesc& one = *pd;
@@ -231,6 +267,7 @@ bool UringPoller::arm(PollDesc& pd, Op op) noexcept {
       fatal("io_uring: op %d is not armed here", op);
   }
   io_uring_sqe_set_data64(sqe, pd.tag(op));
+  if (sys().arming != nullptr) [[unlikely]] sys().arming(sqe);
   pd.armed = static_cast<std::uint8_t>(pd.armed | op);
   ++armed_;
   return true;
@@ -252,6 +289,7 @@ void UringPoller::arm_doorbell() noexcept {
   if (sqe == nullptr) return;  // the next poll_events() tries again; events_pending() keeps us awake until then
   io_uring_prep_poll_multishot(sqe, doorbell_.fd(), POLLIN);
   io_uring_sqe_set_data64(sqe, kOpDoorbell);
+  if (sys().arming != nullptr) [[unlikely]] sys().arming(sqe);
   doorbell_armed_ = true;
 }
 
@@ -297,7 +335,7 @@ void UringPoller::complete(const io_uring_cqe& cqe) noexcept {
 
 void UringPoller::on_poll_in(PollDesc& pd, int result, bool more) noexcept {
   // relaxed: both are released by the notify below. An error of the poll itself (ENOMEM) sends the reader to its call.
-  if (result < 0 || (result & kEnd) != 0) pd.hung_up.store(true, std::memory_order_relaxed);
+  if (result < 0 || (result & kUneven) != 0) pd.uneven.store(true, std::memory_order_relaxed);
   // Ended by a hang-up or a full queue: armed again by the next wait, not here. After a hang-up it would end at once, for
   // ever, and no reader waits any more.
   if (!more) pd.watched.store(kOpNone, std::memory_order_relaxed);
@@ -315,7 +353,11 @@ void UringPoller::on_received(StreamConn& stream, const io_uring_cqe& cqe) noexc
     if (cqe.res > 0 && !dying_) stream.deliver(buffers_.bytes(id, static_cast<std::size_t>(cqe.res)));
     buffers_.give_back(id);
   }
-  if (cqe.res > 0 || dying_) return;
+  if (dying_) return;
+  if (cqe.res > 0) {
+    if ((cqe.flags & IORING_CQE_F_MORE) != 0) doubt(stream);
+    return;
+  }
   switch (-cqe.res) {
     case 0:
       stream.deliver_end({Code::kEof, 0, "read"});
@@ -341,6 +383,47 @@ void UringPoller::on_accepted(AcceptDesc& acceptor, int result) noexcept {
   }
   if (result == -ECANCELED || dying_) return;  // called off
   if (accept_verdict(-result) == AcceptVerdict::kRest) acceptor.rest();
+}
+
+void UringPoller::doubt(StreamConn& stream) noexcept {
+  if (stream.doubted) return;
+  if (doubt_count_ == doubts_.size()) settle_doubts();
+  if (doubt_count_ == doubts_.size()) return;  // all of them have ended, and the queue takes no request now
+  if (doubt_count_ == 0) doubts_due_ = now_coarse() + kDoubtPause;
+  stream.doubted = true;
+  doubts_[doubt_count_++] = stream.tag(kOpRecv);
+}
+
+void UringPoller::settle_doubts_if_due() noexcept {
+  if (doubt_count_ != 0 && now_coarse() >= doubts_due_) settle_doubts();
+}
+
+void UringPoller::settle_doubts() noexcept {
+  std::array<pollfd, 256> asked;
+  std::size_t kept = 0;
+  for (std::size_t next = 0; next != doubt_count_;) {
+    std::array<StreamConn*, asked.size()> streams;
+    std::size_t n = 0;
+    for (; n != asked.size() && next != doubt_count_; ++next) {
+      auto& stream = static_cast<StreamConn&>(*PollDesc::from_tag(doubts_[next]));
+      if (!stream.fits(doubts_[next])) continue;  // closed since: a stream is recycled at home, where we are
+      if ((stream.armed & ~stream.canceling & kOpRecv) == 0 || stream.lock.closing()) {
+        stream.doubted = false;  // its last completion comes, or has come
+        continue;
+      }
+      streams[n] = &stream;
+      asked[n++] = {stream.fd, POLLRDHUP, 0};
+    }
+    const bool told = n == 0 || ::poll(asked.data(), n, 0) >= 0;  // else (ENOMEM) they are asked again
+    for (std::size_t i = 0; i < n; ++i) {
+      StreamConn& stream = *streams[i];
+      // No room for the request: asked again.
+      stream.doubted = !told || (asked[i].revents != 0 && !cancel(stream, kOpRecv));
+      if (stream.doubted) doubts_[kept++] = stream.tag(kOpRecv);
+    }
+  }
+  doubt_count_ = kept;
+  doubts_due_ = now_coarse() + kDoubtPause;
 }
 
 }  // namespace heddle::net

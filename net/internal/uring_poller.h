@@ -27,8 +27,19 @@
 // I2. A want that could not be armed now (the queue is full) is posted again: it is not forgotten.
 // I3. Nothing is submitted but by the owner: goroutines on other Ms post.
 // I4. An event can come between a wait's try and its poll: arming looks at the socket's state, so it is reported.
+// I6. No end of a stream is missed. The kernel may forget it: bytes and, right behind them, a reset or the peer's end can come
+//     as one event between a receive and its waiting; then the multishot reports the bytes and waits for ever
+//     (axboe/liburing#1549; later kernels close the hole in part). So a stream that has delivered and is still armed is
+//     in doubt, until poll(2) has said that it has not ended; if it has, the receive is called off, and armed again by
+//     its last completion it finds the end. Asked in one call for many, kDoubtPause after the first of them came into doubt, or
+//     when the list is full: so it costs the messages next to nothing, and a forgotten end is heard that much later.
+//     What comes after the completion finds the receive waiting, and is not forgotten.
 #pragma once
 
+#include <array>
+#include <memory>
+
+#include <heddle/core/error.h>
 #include <heddle/net/internal/net_poller.h>
 #include <heddle/net/internal/ready_loop.h>
 #include <heddle/net/internal/uring_buffers.h>
@@ -45,7 +56,8 @@ struct UringOptions {
 
 class UringPoller final : public NetPoller {
  public:
-  explicit UringPoller(const UringOptions& options = {});
+  /// On the thread that is its home. Errors: the errno of io_uring_setup(2) or io_uring_register(2), by name.
+  [[nodiscard]] static Result<std::unique_ptr<UringPoller>> make(const UringOptions& options = {});
   ~UringPoller() override;
 
   [[nodiscard]] const char* name() const noexcept override { return "io_uring"; }
@@ -62,6 +74,8 @@ class UringPoller final : public NetPoller {
   [[nodiscard]] bool holds_sockets() const noexcept override { return true; }
 
  private:
+  UringPoller(const io_uring& ring, const BufferRing::Memory& buffers);
+
   // Completions per turn: what they make runnable runs before more is fetched, so that a burst of requests is served by
   // some 64 hot stacks and heads instead of touching one each (10,000 at once: 0.7 KB a connection less stays resident).
   static constexpr int kBatch = 64;
@@ -81,6 +95,10 @@ class UringPoller final : public NetPoller {
   void on_received(StreamConn& stream, const io_uring_cqe& cqe) noexcept;
   void on_accepted(AcceptDesc& acceptor, int result) noexcept;
 
+  void doubt(StreamConn& stream) noexcept;
+  void settle_doubts() noexcept;
+  void settle_doubts_if_due() noexcept;
+
   Ring ring_;
   BufferRing buffers_;
   int armed_ = 0;             // operations of descriptors with a terminal completion to come
@@ -90,6 +108,9 @@ class UringPoller final : public NetPoller {
   ReadyLoop stand_in_;                // made with the ring: later there may be no descriptor to be had
   bool standing_ = false;             // the descriptors are registered with it; the holder's
   PollDesc* owed_ = nullptr;  // closed while away: to be called off at home
+  std::array<std::uint64_t, 4096> doubts_;  // I6: tags of streams, each at most once (StreamConn::doubted); the home's
+  std::size_t doubt_count_ = 0;
+  std::int64_t doubts_due_ = 0;  // by now_coarse(), if there are any
 };
 
 }  // namespace heddle::net

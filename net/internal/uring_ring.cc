@@ -1,10 +1,13 @@
 // Setting a ring up, and the calls into the kernel with what they may answer.
 #include <heddle/net/internal/uring_ring.h>
 
+#include <time.h>
+
 #include <cerrno>
 #include <initializer_list>
 
 #include <heddle/core/check.h>
+#include <heddle/net/internal/sys.h>
 
 namespace heddle::net {
 namespace {
@@ -22,7 +25,7 @@ io_uring_params params_for(unsigned completions) noexcept {
 const char* why_no_io_uring() noexcept {
   io_uring ring{};
   io_uring_params params = params_for(8);
-  const int status = io_uring_queue_init_params(4, &ring, &params);
+  const int status = sys().ring_init(4, &ring, &params);
   switch (-status) {
     case 0:
       break;
@@ -33,9 +36,7 @@ const char* why_no_io_uring() noexcept {
     case EINVAL:
       return "io_uring_setup: EINVAL (Linux before 6.1)";
     default:
-      // ENOMEM, EMFILE …: a shortage, not a missing feature. To serve by epoll then would hide it; the ring's set-up
-      // will meet it again and die with its name.
-      return nullptr;
+      return nullptr;  // ENOMEM, EMFILE …: a shortage, not a missing feature. The workers meet it one by one: factory.cc
   }
   const char* why = nullptr;
   constexpr unsigned kFeatures = IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP;
@@ -49,7 +50,7 @@ const char* why_no_io_uring() noexcept {
     why = "io_uring cannot be probed";
   }
   int buffers_status = 0;
-  io_uring_buf_ring* buffers = io_uring_setup_buf_ring(&ring, 2, 0, 0, &buffers_status);
+  io_uring_buf_ring* buffers = sys().ring_buffers(&ring, 2, 0, &buffers_status);
   if (buffers != nullptr) {
     io_uring_free_buf_ring(&ring, buffers, 2, 0);
   } else if (buffers_status == -EINVAL) {
@@ -59,14 +60,12 @@ const char* why_no_io_uring() noexcept {
   return why;
 }
 
-Ring::Ring(unsigned entries, unsigned completions) : thread_(::pthread_self()) {
+int Ring::set_up(unsigned entries, unsigned completions, io_uring& ring) noexcept {
   io_uring_params params = params_for(completions);
-  const int status = io_uring_queue_init_params(entries, &ring_, &params);
-  if (status < 0) {
-    fatal("io_uring_setup failed with errno %d (12: memory or the limit on locked memory, 24: open files); "
-          "HEDDLE_POLLER=epoll does without",
-          -status);
-  }
+  return -sys().ring_init(entries, &ring, &params);
+}
+
+Ring::Ring(const io_uring& ring) noexcept : ring_(ring), thread_(::pthread_self()) {
   // Spares a look-up of the descriptor at each enter. A convenience: without it (ENOMEM) all still works.
   static_cast<void>(io_uring_register_ring_fd(&ring_));
 }
@@ -75,9 +74,12 @@ Ring::~Ring() { io_uring_queue_exit(&ring_); }
 
 io_uring_sqe* Ring::sqe() noexcept {
   io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
-  if (sqe != nullptr || !on_own_thread()) return sqe;  // else: a goroutine that was lent the P; the ring's own submits
-  check(io_uring_submit(&ring_), "submit");
-  return io_uring_get_sqe(&ring_);
+  if (sqe == nullptr && on_own_thread()) {  // else: a goroutine that was lent the P; the ring's own submits
+    check(sys().ring_submit(&ring_), "submit");
+    sqe = io_uring_get_sqe(&ring_);
+  }
+  note_queued();
+  return sqe;
 }
 
 bool Ring::enter_would_pay() const noexcept {
@@ -92,17 +94,22 @@ bool Ring::overflows() const noexcept {
 }
 
 bool Ring::looks_ready() const noexcept {
+  // What is armed and not handed over, nobody would hear of while the owner computes.
+  if (queued_.load(std::memory_order_relaxed)) return true;
   // relaxed, all: a hint.
   if (__atomic_load_n(ring_.cq.ktail, __ATOMIC_RELAXED) != __atomic_load_n(ring_.cq.khead, __ATOMIC_RELAXED)) return true;
   return (__atomic_load_n(ring_.sq.kflags, __ATOMIC_RELAXED) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
 }
 
-void Ring::enter() noexcept { check(io_uring_submit_and_get_events(&ring_), "enter"); }
+void Ring::enter() noexcept {
+  check(sys().ring_enter(&ring_), "enter");
+  note_queued();
+}
 
 void Ring::wait(std::int64_t timeout) noexcept {
-  __kernel_timespec limit{timeout / 1'000'000'000, timeout % 1'000'000'000};
-  io_uring_cqe* cqe = nullptr;
-  check(io_uring_submit_and_wait_timeout(&ring_, &cqe, 1, timeout < 0 ? nullptr : &limit, nullptr), "wait");
+  const timespec limit{timeout / 1'000'000'000, timeout % 1'000'000'000};
+  check(sys().ring_wait(&ring_, timeout < 0 ? nullptr : &limit), "wait");
+  note_queued();
 }
 
 // What a call into the ring may answer. Nothing here is lost: requests not taken stay in the queue for the next call.

@@ -17,6 +17,7 @@
 #include <liburing.h>
 #include <pthread.h>
 
+#include <atomic>
 #include <cstdint>
 
 namespace heddle::net {
@@ -26,7 +27,11 @@ namespace heddle::net {
 
 class Ring {
  public:
-  Ring(unsigned entries, unsigned completions);
+  /// Makes the kernel's part. Returns 0 or an errno: ENOMEM (also the limit on locked memory), EMFILE, EPERM …
+  [[nodiscard]] static int set_up(unsigned entries, unsigned completions, io_uring& ring) noexcept;
+
+  /// Takes over what set_up() has made on this thread.
+  explicit Ring(const io_uring& ring) noexcept;
   ~Ring();
   Ring(const Ring&) = delete;
   Ring& operator=(const Ring&) = delete;
@@ -73,7 +78,11 @@ class Ring {
 
   [[nodiscard]] bool on_own_thread() const noexcept { return ::pthread_equal(thread_, ::pthread_self()) != 0; }
 
+  void note_queued() noexcept { queued_.store(io_uring_sq_ready(&ring_) != 0, std::memory_order_relaxed); }
+
   io_uring ring_{};
+  // Requests wait to be handed over: what the owner knows from the queue, for other threads. relaxed: a hint.
+  std::atomic<bool> queued_{false};
   const pthread_t thread_;  // that made it
 };
 
