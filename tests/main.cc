@@ -1,4 +1,4 @@
-// main() of every test binary: GoogleTest's, and one question before.
+// main() of every test binary: GoogleTest's, and one question before. And what sanitizers are told of all tests.
 //
 // A run with HEDDLE_POLLER=io_uring where the kernel refuses io_uring (many containers forbid it) must be seen as
 // skipped, with the reason. The kernel is asked here by a raw system call, not through net: were net's own probe wrong,
@@ -12,6 +12,13 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+
+#if defined(__SANITIZE_THREAD__)
+// A process that ends waits for a second, so that threads which go on may still show a race. Each test is a process of its
+// own, and its threads have ended or are idle by then: a thousand seconds for nothing.
+extern "C" const char* __tsan_default_options();
+extern "C" const char* __tsan_default_options() { return "atexit_sleep_ms=20"; }
+#endif
 
 namespace {
 

@@ -178,7 +178,28 @@ TEST_P(DialOnProcs, deadline_and_context_end_all_attempts) {
   });
 }
 
+// The RFC's lower bound out of the way.
+struct WithoutDelay {
+  const Duration before = detail::set_least_attempt_delay_for_test(0ns);
+  ~WithoutDelay() { detail::set_least_attempt_delay_for_test(before); }
+};
+
+TEST_P(DialOnProcs, attempts_are_ten_milliseconds_apart_at_least) {
+  with_procs(GetParam(), [] {
+    Hosts hosts("127.0.0.1");
+    BlackHole a(hosts.at("127.0.0.2"));
+    Resolver resolver = fake({hosts.at("127.0.0.2"), hosts.at("127.0.0.1")});
+    DialOptions options;
+    options.resolver = &resolver;
+    options.attempt_delay = 0ns;
+    const TimePoint since = now();
+    Conn conn = must(dial(hosts.name(), options));
+    EXPECT_GE(now() - since, 10ms);
+  });
+}
+
 TEST_P(DialOnProcs, of_two_that_connect_one_is_kept) {
+  const WithoutDelay all_at_once;
   with_procs(GetParam(), [] {
     for (int i = 0; i < 30; ++i) {
       Hosts hosts("127.0.0.1");

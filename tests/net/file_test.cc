@@ -187,6 +187,11 @@ TEST(File, a_context_that_ended_ends_a_call_before_it_begins_or_between_its_piec
     std::byte one[1];
     EXPECT_EQ(file.read_at(ended, 0, one).error().code, Code::kCanceled);
     EXPECT_EQ(file.write_at(ended, 0, one).error().code, Code::kCanceled);
+    EXPECT_EQ(file.read(ended, one).error().code, Code::kCanceled);
+    EXPECT_EQ(file.write(ended, one).error().code, Code::kCanceled);
+    const auto [open_end, unused] = with_cancel(Context::background());
+    EXPECT_EQ(file.read(open_end, one), std::size_t{1});
+    EXPECT_TRUE(file.write(open_end, bytes_of(1, 0, 1)));
 
     for (int i = 0; i < 20; ++i) {
       auto [ctx, stop] = with_cancel(Context::background());

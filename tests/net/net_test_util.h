@@ -86,6 +86,20 @@ inline std::vector<std::byte> bytes_of(std::size_t size, std::uint64_t seed = 0,
   return from + bytes.size();
 }
 
+/// Reads to the end what begins with position `at`; returns the position after it.
+[[nodiscard]] inline std::uint64_t read_stream(Transport& from, std::uint64_t at = 0, std::uint64_t seed = 0) {
+  std::vector<std::byte> buf(30'000);
+  for (;;) {
+    const Result<std::size_t> n = from.read(buf);
+    if (!n) {
+      ADD_FAILURE() << n.error().message();
+      return at;
+    }
+    if (*n == 0) return at;
+    at = check_bytes({buf.data(), *n}, at, seed);
+  }
+}
+
 /// Fills the connection until its peer's buffers and its own are full, and stay so.
 inline void fill(Conn& conn) {
   const std::vector<std::byte> block(1 << 20);

@@ -151,19 +151,20 @@ TEST(Resolve, who_leaves_early_leaves_the_lookup_behind_and_others_get_its_answe
 
 TEST(Resolve, a_resolver_may_go_while_it_looks_up) {
   Gate gate;
-  std::atomic<int> ended{0};
   with_procs(2, [&] {
+    auto kept = std::make_shared<int>();
+    const std::weak_ptr<int> in_use = kept;
     {
-      Resolver resolver({.lookup = [&](const std::string&) {
+      Resolver resolver({.lookup = [&gate, kept = std::move(kept)](const std::string&) {
         gate.wait();
-        ended.fetch_add(1);
         return one_address();
       }});
       EXPECT_EQ(resolver.resolve(kAlways, "slow.example", 1, now() + 1ms).error().code, Code::kTimeout);
       until_waiting(gate, 1);
     }
+    EXPECT_FALSE(in_use.expired());
     gate.let_in();
-    while (ended.load() == 0) sleep(200us);
+    while (!in_use.expired()) sleep(200us);
   });
 }
 

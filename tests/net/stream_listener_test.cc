@@ -2,6 +2,7 @@
 #include <heddle/net/stream_listener.h>
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/resource.h>
@@ -166,6 +167,111 @@ TEST(StreamListener, connections_that_the_kernel_had_completed_are_served_at_clo
       ::close(fd);
     }
     until([&] { return acceptor.live.load() == 0; });
+  });
+}
+
+// Which of the listeners new connections come to, `count` of them, one after the other.
+int accepted_by(const std::vector<EchoAcceptor*>& acceptors, const Address& address, int count) {
+  std::vector<int> before;
+  for (const EchoAcceptor* one : acceptors) before.push_back(one->accepted.load());
+  for (int i = 0; i < count; ++i) {
+    Conn conn = must(dial(address));
+    check_one_echo(conn);
+  }
+  int bits = 0;
+  for (std::size_t i = 0; i < acceptors.size(); ++i) bits |= acceptors[i]->accepted.load() > before[i] ? 1 << i : 0;
+  return bits;
+}
+
+TEST(StreamListener, who_shares_its_port_has_new_connections_go_to_the_others) {
+  with_procs(2, [] {
+    for (std::size_t leaver = 0; leaver < 3; ++leaver) {  // first, in the middle and last of the group
+      EchoAcceptor echoes[3];
+      const std::vector<EchoAcceptor*> all{&echoes[0], &echoes[1], &echoes[2]};
+      std::vector<std::unique_ptr<StreamListener>> listeners;
+      Address address = any_port();
+      for (EchoAcceptor& echo : echoes) {
+        listeners.push_back(must(StreamListener::listen(address, echo, {.reuse_port = true})));
+        address = listeners.back()->local_address();
+      }
+      EXPECT_TRUE(listeners[leaver]->divert());
+      EXPECT_EQ(accepted_by(all, address, 40) & (1 << leaver), 0) << leaver;
+      listeners[leaver]->close();
+      // The others are chosen among as before: 60 connections miss one of two with a chance of 2^-59.
+      EXPECT_EQ(accepted_by(all, address, 60), 7 & ~(1 << leaver)) << leaver;
+      for (const auto& one : listeners) one->close();
+      for (EchoAcceptor& echo : echoes) until([&] { return echo.live.load() == 0; });
+    }
+  });
+}
+
+TEST(StreamListener, where_no_program_is_allowed_syns_are_dropped_and_come_again) {
+  Sys table = kRealSys;
+  table.setsockopt = [](int fd, int level, int name, const void* value, socklen_t size) {
+    if (level == SOL_SOCKET && name == SO_ATTACH_REUSEPORT_CBPF) return -EPERM;
+    return kRealSys.setsockopt(fd, level, name, value, size);
+  };
+  const ScopedSys scoped(table);
+  with_procs(2, [] {
+    EchoAcceptor leaver, successor;
+    auto first = must(StreamListener::listen(any_port(), leaver, {.reuse_port = true}));
+    auto second = must(StreamListener::listen(first->local_address(), successor, {.reuse_port = true}));
+    Conn early = must(dial(first->local_address()));
+    check_one_echo(early);
+    EXPECT_TRUE(first->divert());
+    check_one_echo(early);
+    const int before = leaver.accepted.load();
+    WaitGroup wg;
+    for (int i = 0; i < 20; ++i) {
+      wg.go([&] {
+        Conn conn = must(dial(second->local_address()));
+        check_one_echo(conn);
+      });
+    }
+    sleep(5ms);  // for SYNs to fall to the leaver, most likely
+    first->close();
+    wg.wait();
+    EXPECT_EQ(leaver.accepted.load(), before);
+    early.close();
+    second->close();
+    until([&] { return leaver.live.load() == 0 && successor.live.load() == 0; });
+  });
+}
+
+TEST(StreamListener, who_has_its_port_alone_is_diverted_to_itself) {
+  with_procs(2, [] {
+    EchoAcceptor echo;
+    auto listener = must(StreamListener::listen(any_port(), echo, {.reuse_port = true}));
+    EXPECT_TRUE(listener->divert());
+    EXPECT_EQ(accepted_by({&echo}, listener->local_address(), 10), 1);
+    listener->close();
+    EXPECT_FALSE(listener->divert());
+    until([&] { return echo.live.load() == 0; });
+
+    auto unshared = must_listen_streams(echo);
+    EXPECT_FALSE(unshared->divert());
+    unshared->close();
+  });
+}
+
+TEST(StreamListener, a_socket_that_a_supervisor_holds_serves_the_successor) {
+  with_procs(2, [] {
+    Listener listening = must_listen();
+    const Address address = *listening.local_address();
+    const int held = ::fcntl(listening.native_handle(), F_DUPFD_CLOEXEC, 0);
+    const Result<int> passed_on = listening.release_fd();
+    ASSERT_TRUE(passed_on);
+    EchoAcceptor first, second;
+    auto listener = must(StreamListener::adopt(*passed_on, first));
+    EXPECT_EQ(accepted_by({&first}, address, 1), 1);
+    listener->close();
+    Conn between = must(dial(address));  // waits in the socket
+    auto successor = must(StreamListener::adopt(held, second));
+    check_one_echo(between);
+    EXPECT_EQ(accepted_by({&second}, address, 1), 1);
+    between.close();
+    successor->close();
+    until([&] { return first.live.load() == 0 && second.live.load() == 0; });
   });
 }
 

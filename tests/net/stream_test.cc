@@ -2,6 +2,8 @@
 #include <heddle/net/stream.h>
 
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <map>
 
@@ -441,6 +443,40 @@ TEST(Stream, the_peers_address_is_known) {
     std::byte buf[1];
     EXPECT_EQ(conn.read(buf), std::size_t{0});  // refused: closed at once
     EXPECT_EQ(seen, mine);
+    finish(*listener);
+  });
+}
+
+TEST_P(StreamOnProcs, an_end_right_behind_data_is_told) {
+  // Both come before the home enters the kernel again: one wake-up for two events.
+  with_procs(GetParam(), [] {
+    constexpr int kConns = 30;
+    std::atomic<int> ended{0};
+    std::atomic<std::size_t> got{0};
+    TestAcceptor acceptor([&](Stream& stream) {
+      auto* sink = new TestSink(stream);
+      sink->data = [&](std::span<const std::byte> bytes) { got.fetch_add(bytes.size()); };
+      sink->end = [&](Error) {
+        ended.fetch_add(1);
+        stream.close();
+      };
+      return sink;
+    });
+    auto listener = must_listen_streams(acceptor);
+    for (int i = 0; i < kConns; ++i) {
+      Conn conn = must(dial(listener->local_address()));
+      const std::size_t before = got.load();
+      ASSERT_TRUE(conn.write(bytes_of(10)));
+      until([&] { return got.load() == before + 10; });  // it is armed, and waits
+      const linger reset{1, 0};
+      if (i % 2 == 0) {
+        ASSERT_EQ(::setsockopt(conn.native_handle(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset), 0);
+      }
+      const int fd = *conn.release_fd();
+      ASSERT_EQ(::send(fd, "0123456789", 10, MSG_NOSIGNAL), 10);
+      ::close(fd);
+      until([&] { return ended.load() == i + 1; });
+    }
     finish(*listener);
   });
 }

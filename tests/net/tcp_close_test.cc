@@ -1,5 +1,7 @@
 // Ends: half-closes, resets, closing under those who use a connection, and what is left when all is closed.
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <atomic>
@@ -36,6 +38,81 @@ TEST(TcpClose, half_close_ends_one_direction_only) {
     const Result<void> late = near.write(bytes_of(1));
     ASSERT_FALSE(late);
     EXPECT_EQ(late.error().code, Code::kReset) << late.error().message();
+  });
+}
+
+// Waits until `count` connections can be accepted: the last packet of a handshake may come after dial() has returned.
+void wait_for_queue(const Listener& listener, std::uint32_t count) {
+  tcp_info info{};
+  const TimePoint limit = patience();
+  while (info.tcpi_unacked < count) {
+    ASSERT_LT(now(), limit);
+    sleep(100us);
+    socklen_t size = sizeof info;
+    ASSERT_EQ(::getsockopt(listener.native_handle(), IPPROTO_TCP, TCP_INFO, &info, &size), 0);
+  }
+}
+
+TEST(TcpClose, a_drained_listener_gives_what_the_kernel_had_let_in) {
+  for (const bool shares : {false, true}) {
+    with_procs(2, [shares] {
+      Listener listener = must(listen(any_port(), {.reuse_port = shares}));
+      const Address address = *listener.local_address();
+      std::vector<Conn> early;
+      for (int i = 0; i < 20; ++i) {
+        early.push_back(must(dial(address)));
+        ASSERT_TRUE(early.back().write(bytes_of(10)));
+      }
+      wait_for_queue(listener, 20);
+      WaitGroup wg;
+      wg.go([&] { listener.drain(50ms); });
+      int accepted = 0;
+      for (;;) {
+        Result<Conn> conn = listener.accept();
+        if (!conn) {
+          EXPECT_EQ(conn.error().code, Code::kClosed);
+          break;
+        }
+        ++accepted;
+        std::byte buf[10];
+        conn->set_deadline(patience());
+        EXPECT_EQ(conn->read_full(buf), std::size_t{10});  // no filter keeps packets out of it
+        ASSERT_TRUE(conn->write(buf));
+      }
+      wg.wait();
+      EXPECT_EQ(accepted, 20);
+      for (Conn& conn : early) {
+        std::byte buf[20];
+        conn.set_deadline(patience());
+        EXPECT_EQ(conn.read_full(buf), std::size_t{10});
+      }
+      const Result<Conn> late = dial(address);
+      ASSERT_FALSE(late);
+      EXPECT_EQ(late.error().code, Code::kRefused);
+      listener.drain();  // closed: returns at once
+    });
+  }
+}
+
+TEST(TcpClose, a_listener_that_nobody_accepts_from_is_drained_for_a_while_only) {
+  with_procs(2, [] {
+    Listener listener = must_listen();
+    Conn left = must(dial(*listener.local_address()));
+    wait_for_queue(listener, 1);
+    listener.drain(5ms);
+    std::byte buf[1];
+    left.set_deadline(patience());
+    const Result<std::size_t> n = left.read(buf);
+    ASSERT_FALSE(n);
+    EXPECT_EQ(n.error().code, Code::kReset);
+    // A close() ends it early.
+    Listener other = must_listen();
+    Conn waits = must(dial(*other.local_address()));
+    WaitGroup wg;
+    wg.go([&] { other.drain(1h); });
+    gosched();
+    other.close();
+    wg.wait();
   });
 }
 

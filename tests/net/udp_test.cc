@@ -256,6 +256,21 @@ void check_segments(std::size_t total, std::uint16_t segment, bool gro) {
   EXPECT_EQ(at, total);
 }
 
+TEST(Udp, segments_are_sent_within_a_context) {
+  with_procs(1, [] {
+    UdpSocket server = bound();
+    UdpSocket client = must_socket(dial_udp(*server.local_address()));
+    auto [ctx, cancel] = with_cancel(Context::background());
+    EXPECT_EQ(client.send_segments(ctx, bytes_of(3000), 1000), std::size_t{3000});
+    std::byte buf[1000];
+    server.set_read_deadline(patience());
+    for (int i = 0; i < 3; ++i) EXPECT_EQ(server.receive_from(buf)->size, 1000U);
+    cancel();
+    EXPECT_EQ(client.send_segments(ctx, bytes_of(3000), 1000).error().code, Code::kCanceled);
+    EXPECT_EQ(client.send_segments(ctx, bytes_of(10), 1000).error().code, Code::kCanceled);
+  });
+}
+
 TEST(Udp, segments_come_as_datagrams_whoever_cuts_them) {
   with_procs(1, [] {
     check_segments(10'000, 1200, false);

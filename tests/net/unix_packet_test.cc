@@ -152,6 +152,27 @@ TEST(UnixPacket, datagrams_are_answered_by_their_senders_names) {
   });
 }
 
+TEST(UnixPacket, a_context_ends_the_passing_of_descriptors) {
+  with_procs(2, [] {
+    auto [a, b] = must_have(seqpacket_pair());
+    const OwnedFd file = pipe_with("text");
+    const int fds[] = {file.get()};
+    std::byte buf[10];
+    auto [ctx, cancel] = with_cancel(Context::background());
+    ASSERT_TRUE(a.send_fds(ctx, bytes("one"), fds));
+    const Result<ReceivedFds> got = b.receive_fds(ctx, buf, 1);
+    ASSERT_TRUE(got);
+    EXPECT_EQ(got->fds.size(), 1U);
+    WaitGroup wg;
+    wg.go([&, &b = b, &ctx = ctx] { EXPECT_EQ(b.receive_fds(ctx, buf, 1).error().code, Code::kCanceled); });
+    gosched();
+    cancel();
+    wg.wait();
+    EXPECT_EQ(a.send_fds(ctx, bytes("two"), fds).error().code, Code::kCanceled);
+    EXPECT_EQ(b.receive_fds(ctx, buf, 1).error().code, Code::kCanceled);
+  });
+}
+
 TEST(UnixPacket, descriptors_and_credentials_come_with_messages) {
   with_procs(1, [] {
     auto [a, b] = must_have(seqpacket_pair());

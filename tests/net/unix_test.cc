@@ -105,6 +105,65 @@ TEST(Unix, addresses_say_where_it_is_and_ip_addresses_are_empty) {
   });
 }
 
+TEST_P(UnixOnProcs, a_drained_listener_gives_what_the_kernel_had_let_in) {
+  with_procs(GetParam(), [] {
+    const Folder folder;
+    UnixListener listener = must_have(listen_unix(folder.address("s")));
+    std::vector<UnixConn> early;
+    for (int i = 0; i < 20; ++i) early.push_back(must_have(dial_unix(folder.address("s"))));
+    WaitGroup wg;
+    wg.go([&] { listener.drain(1h); });
+    while (exists(folder.path("s"))) gosched();
+    UnixListener successor = must_have(listen_unix(folder.address("s")));  // while its predecessor drains
+    UnixConn late = must_have(dial_unix(folder.address("s")));
+    int accepted = 0;
+    for (;;) {
+      Result<UnixConn> conn = listener.accept();
+      if (!conn) {
+        EXPECT_EQ(conn.error().code, Code::kClosed);
+        break;
+      }
+      ++accepted;
+      ASSERT_TRUE(conn->write(bytes_of(10)));
+    }
+    EXPECT_EQ(accepted, 20);
+    wg.wait();
+    for (UnixConn& conn : early) {
+      std::byte buf[10];
+      EXPECT_EQ(conn.read_full(buf), std::size_t{10});
+    }
+    EXPECT_TRUE(successor.accept());
+    EXPECT_TRUE(exists(folder.path("s")));
+    listener.drain();  // closed: returns at once
+  });
+}
+
+TEST_P(UnixOnProcs, who_waits_in_accept_hears_of_the_drain) {
+  with_procs(GetParam(), [] {
+    UnixListener listener = must_have(listen_unix({}));
+    const UnixAddress address = *listener.local_unix_address();
+    WaitGroup wg;
+    wg.go([&] { EXPECT_EQ(listener.accept().error().code, Code::kClosed); });
+    gosched();
+    listener.drain(1h);
+    wg.wait();
+    EXPECT_EQ(dial_unix(address).error().code, Code::kRefused);
+  });
+}
+
+TEST(Unix, a_listener_that_nobody_accepts_from_is_drained_for_a_while_only) {
+  with_procs(2, [] {
+    UnixListener listener = must_have(listen_unix({}));
+    const UnixAddress address = *listener.local_unix_address();
+    UnixConn left = must_have(dial_unix(address));
+    listener.drain(5ms);
+    EXPECT_EQ(listener.accept().error().code, Code::kClosed);
+    EXPECT_EQ(dial_unix(address).error().code, Code::kRefused);
+    std::byte buf[1];
+    EXPECT_FALSE(left.read(buf).value_or(0) > 0);
+  });
+}
+
 TEST(Unix, closing_a_listener_takes_its_file_away_but_no_successors) {
   with_procs(2, [] {
     const Folder folder;
