@@ -40,4 +40,14 @@ std::optional<std::string_view> HeaderList::find(std::string_view name) const no
   return std::nullopt;
 }
 
+std::optional<std::string_view> HeaderList::find_only(std::string_view name) const noexcept {
+  std::optional<std::string_view> found;
+  for (const HeaderField f : *this) {
+    if (!equal_fold(f.name, name)) continue;
+    if (found) return std::nullopt;
+    found = f.value;
+  }
+  return found;
+}
+
 }  // namespace heddle::http

@@ -82,6 +82,8 @@ class HeaderList {
 
   /// The value of the first field of that name, in any case; nothing if there is none (an empty value is a value).
   [[nodiscard]] std::optional<std::string_view> find(std::string_view name) const noexcept;
+  /// The same for a field that may be there once: nothing if there are several, for those have no one reading.
+  [[nodiscard]] std::optional<std::string_view> find_only(std::string_view name) const noexcept;
 
  private:
   static HeaderField field(const char* base, const Ref& r) noexcept {

@@ -10,6 +10,8 @@
 #include <exception>
 #include <functional>
 
+#include <heddle/core/context.h>
+
 namespace heddle::http {
 
 class Request;
@@ -56,6 +58,9 @@ struct ServerOptions {
   std::size_t max_connections = 65'536;  ///< Open at once; more are closed as they are accepted.
 
   // ---- hooks ----
+
+  /// What every request's context is a child of: its values, its deadline, its end.
+  Context base_context;
 
   /// What a handler threw, on its goroutine; the response is dealt with already (500, or a visible cut). It must not
   /// throw. Default: nothing but Server::stats().handler_errors counts it.

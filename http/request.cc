@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include <heddle/http/internal/route_tree.h>
 #include <heddle/http/internal/server_conn.h>
 
 namespace heddle::http {
@@ -19,9 +20,29 @@ std::string_view Request::path() const noexcept {
   const Exchange& x = exchange();
   if (x.head.path_escaped) [[unlikely]]
     return x.path;
+  return raw_path();
+}
+
+std::string_view Request::raw_path() const noexcept {
+  const Exchange& x = exchange();
   if (x.head.path_is_root) [[unlikely]]
     return "/";
   return x.text(x.head.path_at, x.head.path_size);
+}
+
+std::string_view Request::path_value(std::string_view name) const noexcept {
+  if (match_ == nullptr) return {};
+  std::size_t i = 0;
+  for (const Segment& segment : match_->pattern->segments) {
+    if (segment.kind == Segment::Kind::kLiteral || segment.text.empty()) continue;
+    if (segment.text == name) return match_->values[i];
+    ++i;
+  }
+  return {};
+}
+
+std::string_view Request::pattern() const noexcept {
+  return match_ == nullptr ? std::string_view() : match_->pattern->text;
 }
 
 std::string_view Request::query() const noexcept {
@@ -42,6 +63,22 @@ std::optional<std::string_view> Request::header(std::string_view name) const noe
   return exchange().headers().find(name);
 }
 
+Context Request::context() {
+  if (!context_) {
+    auto [ctx, cancel] = with_cancel_cause(conn_.base_context());
+    cancel_.emplace(std::move(cancel));
+    context_.emplace(std::move(ctx));
+    conn_.watch(*cancel_);
+  }
+  return *context_;
+}
+
+Request::~Request() {
+  if (!cancel_) return;
+  conn_.stop_watch();
+  (*cancel_)();
+}
+
 std::string Request::peer_address() const { return conn_.stream().peer_address(); }
 
 std::optional<std::uint64_t> Request::content_length() const noexcept {
@@ -51,6 +88,8 @@ std::optional<std::uint64_t> Request::content_length() const noexcept {
 }
 
 Result<std::size_t> Request::read(std::span<std::byte> buf) { return conn_.read_body(buf); }
+
+void Request::limit_body(std::uint64_t most) noexcept { conn_.limit_body(most); }
 
 Result<std::string> Request::read_all(std::size_t limit) {
   constexpr std::size_t kStep = 16 * 1024;

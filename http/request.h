@@ -11,7 +11,9 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
+#include <heddle/core/context.h>
 #include <heddle/core/error.h>
 #include <heddle/http/header.h>
 #include <heddle/http/method.h>
@@ -20,6 +22,7 @@ namespace heddle::http {
 
 class Exchange;
 class ServerConn;
+struct RouteMatch;
 
 class Request {
  public:
@@ -43,6 +46,23 @@ class Request {
   /// The first field of that name, in any case.
   [[nodiscard]] std::optional<std::string_view> header(std::string_view name) const noexcept;
 
+  /// What stands in the path for {name} of the Mux's pattern, decoded once, %2F too; empty if the pattern has no such name, or
+  /// no Mux chose the handler. Like all here it holds until the handler returns.
+  [[nodiscard]] std::string_view path_value(std::string_view name) const noexcept;
+  /// The pattern that the Mux chose, as it was registered: "GET /users/{id}". For logs and metrics. Empty without a Mux.
+  [[nodiscard]] std::string_view pattern() const noexcept;
+
+  /// Ends when the client goes away (its stream ends or fails), when a shutdown() cuts this request off, or when the handler
+  /// returns; the cause tells which: kEof, kReset, kClosed, kCanceled. A child of ServerOptions::base_context. A client that
+  /// ends its half of the connection and waits for the answer counts as gone, for it cannot be told from one that is: the
+  /// answer is sent all the same. While more than 64 KiB of further input wait to be read nothing is noticed.
+  ///
+  /// Made when first asked for. Errors: throws std::bad_alloc. Threads: the handler's goroutine; what it returns, anywhere.
+  [[nodiscard]] Context context();
+  /// Puts `ctx`, a child of context(), in its place, for those that are called with this request. For middleware, which
+  /// puts the old one back.
+  void set_context(Context ctx) noexcept { context_ = std::move(ctx); }
+
   /// The peer's address, "127.0.0.1:40312"; empty if the transport knows none.
   [[nodiscard]] std::string peer_address() const;
 
@@ -59,15 +79,25 @@ class Request {
   /// Threads: the handler's goroutine.
   [[nodiscard]] Result<std::size_t> read(std::span<std::byte> buf);
 
+  /// Holds this body to `most` bytes, if ServerOptions::max_body is not less already: a longer one fails with kLimit as
+  /// past that, at once if its length was announced. Before the first read().
+  void limit_body(std::uint64_t most) noexcept;
+
   /// Reads the rest of the body; kLimit if it is longer than `limit`. Throws std::bad_alloc.
   [[nodiscard]] Result<std::string> read_all(std::size_t limit);
 
  private:
+  friend class Mux;
   friend class ServerConn;
   explicit Request(ServerConn& conn) noexcept : conn_(conn) {}
+  ~Request();
   [[nodiscard]] const Exchange& exchange() const noexcept;
+  [[nodiscard]] std::string_view raw_path() const noexcept;  // still escaped
 
   ServerConn& conn_;
+  std::optional<CancelFunc> cancel_;  // there is a context of our own
+  std::optional<Context> context_;
+  const RouteMatch* match_ = nullptr;  // while the handler that a Mux chose runs
 };
 
 }  // namespace heddle::http

@@ -6,7 +6,10 @@
 #include <array>
 #include <charconv>
 #include <cstring>
+#include <functional>
+#include <utility>
 
+#include <heddle/http/body_filter.h>
 #include <heddle/http/header.h>
 #include <heddle/http/internal/chars.h>
 #include <heddle/http/internal/output.h>
@@ -53,6 +56,12 @@ bool belongs_to_server(std::string_view name) noexcept {
   }
 }
 
+// std::less: a total order, also of pointers that have nothing to do with one another.
+bool overlaps(std::string_view a, std::string_view b) noexcept {
+  constexpr std::less<const char*> kBefore;
+  return kBefore(a.data(), b.data() + b.size()) && kBefore(b.data(), a.data() + a.size());
+}
+
 Error refusal(Code code) noexcept { return Error{code, 0, "http response"}; }
 
 }  // namespace
@@ -75,12 +84,38 @@ Result<void> ResponseWriter::add_header(std::string_view name, std::string_view 
   return put_field(name, value, false);
 }
 
+Result<void> ResponseWriter::remove_header(std::string_view name) {
+  if (started()) return std::unexpected(refusal(Code::kInvalid));
+  if (equal_fold(name, "content-length")) length_set_ = false;
+  remove_field(name);
+  return {};
+}
+
+std::optional<std::string_view> ResponseWriter::header(std::string_view name, std::size_t which) const noexcept {
+  const std::string_view all = fields();
+  for (std::size_t at = 0; at < all.size();) {
+    const std::string_view line = all.substr(at, all.find("\r\n"sv, at) - at);
+    at += line.size() + 2;
+    if (line.size() <= name.size() || line[name.size()] != ':' || !equal_fold(line.substr(0, name.size()), name))
+      continue;
+    if (which-- == 0) return line.substr(name.size() + 2);
+  }
+  return std::nullopt;
+}
+
+std::optional<std::uint64_t> ResponseWriter::content_length() const noexcept {
+  return length_set_ ? std::optional(length_) : std::nullopt;
+}
+
 Result<void> ResponseWriter::put_field(std::string_view name, std::string_view value, bool replace_old) {
   // Keeps I2.
   if (started() || !is_token(name) || !is_field_value(value)) return std::unexpected(refusal(Code::kInvalid));
+  if (const std::string_view own = fields(); overlaps(own, name) || overlaps(own, value)) {
+    return put_field(std::string(name), std::string(value), replace_old);  // what header() gave moves under our hands
+  }
   if (belongs_to_server(name)) return std::unexpected(refusal(Code::kUnsupported));
   if (name.size() == 14 && equal_fold(name, "content-length")) return put_length(value);
-  if (replace_old && fields_size_ != 0) remove_field(name);
+  if (replace_old && !fields().empty()) remove_field(name);
   return append_field(name, value);
 }
 
@@ -134,9 +169,69 @@ void ResponseWriter::remove_field(std::string_view name) {
   }
 }
 
+void ResponseWriter::put_fields(std::string_view all) {
+  more_fields_.clear();
+  fields_size_ = 0;
+  if (all.size() > kInlineFields) {
+    more_fields_ = all;
+  } else {
+    put(inline_fields_, all);
+    fields_size_ = static_cast<std::uint32_t>(all.size());
+  }
+}
+
+// ---- starting over ----
+
+ResponseWriter::Mark ResponseWriter::mark() const {
+  Mark mark;
+  mark.fields_ = fields();
+  mark.length_ = length_;
+  mark.status_ = status_;
+  mark.status_set_ = status_set_;
+  mark.length_set_ = length_set_;
+  mark.started_ = started();
+  return mark;
+}
+
+bool ResponseWriter::rewind(const Mark& mark) {
+  if (committed_ || mark.started_) return false;
+  put_fields(mark.fields_);  // the one line that may throw
+  for (BodyFilter* filter = filter_; filter != nullptr; filter = filter->outer_) {
+    if (filter->began_) filter->forget();
+    filter->began_ = filter->passes_ = false;
+  }
+  if (mode_ != Mode::kNothing) out_.drop_current();
+  mode_ = Mode::kNothing;
+  cut_ = false;
+  written_ = 0;
+  length_ = mark.length_;
+  status_ = mark.status_;
+  status_set_ = mark.status_set_;
+  length_set_ = mark.length_set_;
+  return true;
+}
+
 // ---- the body ----
 
+bool ResponseWriter::started() const noexcept {
+  return mode_ != Mode::kNothing || (filter_ != nullptr && filter_->began_);
+}
+
+// To the filter, for which the writer is then what is outside of it (F1 of body_filter.h).
+template <class Call>
+Result<void> ResponseWriter::through_filter(Call call) {
+  struct Restore {
+    ResponseWriter& writer;
+    BodyFilter* filter;
+    ~Restore() { writer.filter_ = filter; }
+  } const restore{*this, std::exchange(filter_, filter_->outer_)};
+  restore.filter->began_ = true;
+  return call(*restore.filter);
+}
+
 Result<void> ResponseWriter::write(std::string_view bytes) {
+  if (filter_ != nullptr) [[unlikely]]
+    return through_filter([&](BodyFilter& filter) { return filter.write(*this, bytes); });
   if (mode_ == Mode::kNothing && !begin(bytes.size())) return failure("http write");
   switch (mode_) {
     case Mode::kNothing: break;
@@ -165,6 +260,8 @@ Result<void> ResponseWriter::write(std::string_view bytes) {
 }
 
 Result<void> ResponseWriter::flush() {
+  if (filter_ != nullptr) [[unlikely]]
+    return through_filter([&](BodyFilter& filter) { return filter.flush(*this); });
   if (mode_ == Mode::kNothing && !begin(0)) return failure("http flush");
   if (mode_ == Mode::kMeasured && !to_stream()) return failure("http flush");
   commit();
@@ -298,6 +395,17 @@ bool ResponseWriter::write_fixed(std::string_view bytes) {
   return out_.flush_with({&part, 1});
 }
 
+std::uint64_t ResponseWriter::send_file(int file, std::uint64_t offset, std::uint64_t size) {
+  for (const BodyFilter* filter = filter_; filter != nullptr; filter = filter->outer_) {
+    if (!filter->passes_) return 0;
+  }
+  if (mode_ != Mode::kFixed || head_only_ || size > length_ - written_ || out_.failed()) return 0;
+  commit();
+  const std::uint64_t sent = out_.flush_with_file(file, offset, size);
+  written_ += sent;
+  return sent;
+}
+
 void ResponseWriter::commit() noexcept {
   committed_ = true;
   conn_.note_committed();
@@ -305,6 +413,10 @@ void ResponseWriter::commit() noexcept {
 }
 
 bool ResponseWriter::finish() {
+  if (cut_) [[unlikely]] {
+    if (!committed_) out_.drop_current();
+    return false;
+  }
   if (mode_ == Mode::kNothing && !begin(0)) return false;
   if (out_.failed()) return false;
   switch (mode_) {
@@ -328,6 +440,7 @@ bool ResponseWriter::finish() {
 
 bool ResponseWriter::replace(int code) {
   if (committed_) return false;
+  filter_ = nullptr;
   if (started()) out_.drop_current();
   mode_ = Mode::kNothing;
   status_ = code;

@@ -18,6 +18,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -26,6 +27,8 @@
 
 namespace heddle::http {
 
+class BodyFilter;
+class FileBody;
 class Output;
 class ServerConn;
 
@@ -51,6 +54,14 @@ class ResponseWriter {
   Result<void> set_header(std::string_view name, std::string_view value);
   /// The same, beside any of that name (Set-Cookie). Content-Length is never there twice.
   Result<void> add_header(std::string_view name, std::string_view value);
+  /// Takes all fields of that name away, Content-Length too. Errors: kInvalid after the head is fixed.
+  Result<void> remove_header(std::string_view name);
+
+  /// The value of the field of that name, of several the `which`th from 0; nothing if there is none. Content-Length is not
+  /// among them. Lifetime: until a field has been set or removed; it may be what the next one is set to.
+  [[nodiscard]] std::optional<std::string_view> header(std::string_view name, std::size_t which = 0) const noexcept;
+  /// The Content-Length that was set.
+  [[nodiscard]] std::optional<std::uint64_t> content_length() const noexcept;
 
   /// Writes body bytes; the first write fixes status and fields. May park: while the peer takes nothing and the buffer
   /// is full. For HEAD the bytes are counted and not sent.
@@ -66,14 +77,42 @@ class ResponseWriter {
   /// Sends what was written so far, now. Parks until the kernel has taken it.
   Result<void> flush();
 
+  /// Status and fields of one moment, for rewind().
+  class Mark {
+    friend class ResponseWriter;
+    std::string fields_;
+    std::uint64_t length_ = 0;
+    int status_ = 0;
+    bool status_set_ = false;
+    bool length_set_ = false;
+    bool started_ = false;
+  };
+
+  /// What is set so far. Throws std::bad_alloc.
+  [[nodiscard]] Mark mark() const;
+  /// Makes the response again what it was at `mark`, and forgets what was set and written since: for middleware that
+  /// answers in a handler's place. close_connection() stays.
+  /// Returns: false if some of it may be on its way to the client, or had been written by then. Nothing changes then.
+  bool rewind(const Mark& mark);
+
   /// Ends the connection after this response, and says so in it.
   void close_connection() noexcept { close_ = true; }
 
+  /// Gives the response up where it is: the connection is closed without the end that a whole body has, so that the
+  /// client sees that it is not whole (HTTP/1.0 has no such end: there it looks like one). What the client has not
+  /// been sent yet it may not get. For a handler that finds that it cannot go on; throwing does the same, and tells of it.
+  void cut() noexcept {
+    cut_ = true;
+    close_ = true;
+  }
+
   /// True once status and fields can no longer change.
-  [[nodiscard]] bool started() const noexcept { return mode_ != Mode::kNothing; }
+  [[nodiscard]] bool started() const noexcept;
   [[nodiscard]] int status() const noexcept { return status_; }
 
  private:
+  friend class BodyFilter;
+  friend class FileBody;
   friend class ServerConn;
 
   enum class Mode : std::uint8_t { kNothing, kMeasured, kFixed, kChunked, kUntilClose, kNoBody };
@@ -90,13 +129,24 @@ class ResponseWriter {
   [[nodiscard]] bool must_close() const noexcept { return close_; }
   [[nodiscard]] bool untouched() const noexcept { return mode_ == Mode::kNothing && !status_set_; }
 
+  // ---- for bodies out of files ----
+
+  /// Writes `size` bytes of an open file, from `offset` on, as far as the kernel can send them by itself: not through a
+  /// filter that wants them, not without an announced length. May park, as write().
+  /// Returns: how many; the rest is for write(), which tells if the response has failed.
+  std::uint64_t send_file(int file, std::uint64_t offset, std::uint64_t size);
+
   // ---- inside ----
 
   Result<void> put_field(std::string_view name, std::string_view value, bool replace_old);
   Result<void> put_length(std::string_view value);
   void remove_field(std::string_view name);
   [[nodiscard]] std::string_view fields() const noexcept;
+  void put_fields(std::string_view all);
   Result<void> append_field(std::string_view name, std::string_view value);
+
+  template <class Call>
+  Result<void> through_filter(Call call);
 
   bool begin(std::uint64_t guess);
   char* put_tail(char* to, Mode mode, std::uint64_t length) const noexcept;
@@ -117,14 +167,16 @@ class ResponseWriter {
   bool status_set_ = false;
   bool length_set_ = false;
   bool close_ = false;
+  bool cut_ = false;
   bool committed_ = false;  // some of it may be on the wire
   int status_ = 200;
-  std::uint32_t tail_at_ = 0;  // in the current response: where its Connection and framing fields begin
-  std::uint32_t body_at_ = 0;  // and its body
-  std::uint64_t length_ = 0;   // kFixed: announced; kMeasured: what the head says until the end corrects it
-  std::uint64_t written_ = 0;  // by the handler
-  std::uint32_t fields_size_ = 0;
-  std::string more_fields_;  // all of them, once they outgrow the inline array
+  std::uint32_t tail_at_ = 0;      // in the current response: where its Connection and framing fields begin
+  std::uint32_t body_at_ = 0;      // and its body
+  std::uint64_t length_ = 0;       // kFixed: announced; kMeasured: what the head says until the end corrects it
+  std::uint64_t written_ = 0;      // by the handler
+  BodyFilter* filter_ = nullptr;   // the one that the next call meets; it and those outside of it live on the stack
+  std::uint32_t fields_size_ = 0;  // in the inline array
+  std::string more_fields_;        // all of them, once they outgrow it; then it does not count
   char inline_fields_[kInlineFields];
 };
 

@@ -117,6 +117,9 @@ Result<net::Address> Server::listen(const net::Address& address, const net::Stre
 bool Server::shutdown(Duration grace) {
   stopped_ = true;
   const std::int64_t over = nanos_after(nanotime(), std::max(grace, Duration::zero()));
+  bool shares = false;
+  for (const auto& listener : listeners_) shares = listener->divert() || shares;
+  if (shares) sleep(std::min<Duration>(net::kHandshakePatience, std::max(grace, Duration::zero()) / 4));
   for (const auto& listener : listeners_) listener->close();
   listeners_.clear();
   // relaxed: the phase, stored after it, is published by the connections' locks.

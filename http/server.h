@@ -57,7 +57,9 @@ class Server {
 
   /// Ends service in good order; parks until it has ended or `grace` is over.
   ///
-  /// First the ports are freed, so that a successor can bind them at once. Requests that run, or whose head has begun
+  /// First the ports are freed, so that a successor can bind them at once. One that is shared (reuse_port) is left so that
+  /// no client notices: new connections go to the successor, those that had begun to come here are served
+  /// (net::StreamListener::divert()); that takes net::kHandshakePatience, at most a quarter of the grace. Requests that run, or whose head has begun
   /// to come, are answered as ever, the answers marked `Connection: close`. A connection between requests (or accepted
   /// and silent so far) gets a last chance of half a second, at most half the grace: a request that is on its way then
   /// is answered and marked; else the connection is closed in stages. A request that is sent into that close is lost,

@@ -69,4 +69,17 @@ std::string_view reason_phrase(int status) noexcept {
   }
 }
 
+int status_for(const Error& error) noexcept {
+  switch (error.code) {
+    case Code::kLimit: return kStatusContentTooLarge;
+    case Code::kUnsupported: return kStatusUnsupportedMediaType;
+    case Code::kTimeout: return kStatusRequestTimeout;
+    case Code::kProtocol:
+    case Code::kInvalid:
+    case Code::kEof:
+    case Code::kReset: return kStatusBadRequest;
+    default: return kStatusInternalServerError;
+  }
+}
+
 }  // namespace heddle::http

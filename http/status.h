@@ -6,6 +6,8 @@
 
 #include <string_view>
 
+#include <heddle/core/error.h>
+
 namespace heddle::http {
 
 inline constexpr int kStatusOk = 200;
@@ -27,9 +29,11 @@ inline constexpr int kStatusNotFound = 404;
 inline constexpr int kStatusMethodNotAllowed = 405;
 inline constexpr int kStatusRequestTimeout = 408;
 inline constexpr int kStatusConflict = 409;
+inline constexpr int kStatusPreconditionFailed = 412;
 inline constexpr int kStatusContentTooLarge = 413;
 inline constexpr int kStatusUriTooLong = 414;
 inline constexpr int kStatusUnsupportedMediaType = 415;
+inline constexpr int kStatusRangeNotSatisfiable = 416;
 inline constexpr int kStatusExpectationFailed = 417;
 inline constexpr int kStatusTooManyRequests = 429;
 inline constexpr int kStatusHeaderFieldsTooLarge = 431;
@@ -42,5 +46,9 @@ inline constexpr int kStatusVersionNotSupported = 505;
 
 /// "Not Found" for 404; empty for a code nobody registered.
 [[nodiscard]] std::string_view reason_phrase(int status) noexcept;
+
+/// What to answer if reading a request failed so: 413 for kLimit, 415 for kUnsupported, 408 for kTimeout, 400 for what
+/// else is the client's doing (kProtocol, kInvalid, kEof, kReset), 500 for the rest.
+[[nodiscard]] int status_for(const Error& error) noexcept;
 
 }  // namespace heddle::http

@@ -25,6 +25,7 @@
 #include <string>
 #include <string_view>
 
+#include <heddle/core/context.h>
 #include <heddle/core/error.h>
 #include <heddle/http/header.h>
 #include <heddle/http/internal/pool.h>
@@ -53,6 +54,7 @@ struct Body {
   std::uint64_t received = 0;   // bytes given to the reader
   std::uint64_t framing = 0;    // kChunked: bytes that were not body
   std::uint64_t allowance = 0;  // kChunked: framing that the chunks seen so far may take
+  std::uint64_t limit = UINT64_MAX;  // of the handler's; the server's stands beside it
   char* out = nullptr;          // where the parser's callback puts body bytes during one decode()
 };
 
@@ -134,6 +136,8 @@ class Exchange {
   Body body;
   llhttp_t parser;
   std::string path;  // decoded, if it had escapes
+
+  const CancelFunc* cancel = nullptr;  // of the running request's context; guarded by the connection's lock
 
  private:
   Exchange() noexcept;

@@ -141,8 +141,9 @@ HeadStatus judge_bad_line(Exchange& x) {
   const std::string_view text(x.base(), window);
   const std::size_t newline = text.find('\n');
   if (newline == std::string_view::npos) {
-    if (window == have) return HeadStatus::kNeedMore;
-    return faulty(x, kStatusUriTooLong);
+    if (window != have) return faulty(x, kStatusUriTooLong);
+    x.scanned = x.visible;  // what next_request() asks to know whether there is anything new
+    return HeadStatus::kNeedMore;
   }
   if (newline == 0 || text[newline - 1] != '\r') return faulty(x, kStatusBadRequest);
   const LineVerdict verdict = judge_line(text.substr(0, newline - 1), *x.limits);
@@ -266,7 +267,7 @@ Decoded decode_body(Exchange& x, const char* from, std::size_t size, char* to, s
     body.done = false;
     return {n, 0};
   }
-  if (body.received > x.limits->max_body) {
+  if (body.received > std::min(x.limits->max_body, body.limit)) {
     body.fault = kStatusContentTooLarge;
     body.error = Error{Code::kLimit, 0, "read body"};
     body.done = false;

@@ -80,6 +80,28 @@ bool Output::flush_with(std::span<const iovec> more) {
   }
 }
 
+std::uint64_t Output::flush_with_file(int file, std::uint64_t offset, std::uint64_t size) {
+  std::uint64_t sent = 0;
+  if (!flush()) return sent;
+  while (sent < size) {
+    const auto most = static_cast<std::size_t>(std::min<std::uint64_t>(size - sent, std::size_t{1} << 30));
+    const Result<std::size_t> n = stream_->send_of_file(file, offset + sent, most);
+    if (n) {
+      if (*n == 0) break;
+      sent += *n;
+    } else if (n.error().code == Code::kUnsupported) {
+      break;
+    } else if (n.error().code != Code::kWouldBlock) {
+      fail(n.error());
+      break;
+    } else if (const Result<void> writable = wait(); !writable) {
+      fail(writable.error());
+      break;
+    }
+  }
+  return sent;
+}
+
 void Output::send_some() noexcept {
   // relaxed: only the owner, who calls, leaves kNone.
   if (flight_.load(std::memory_order_relaxed) != kNone) return;

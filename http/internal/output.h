@@ -78,6 +78,9 @@ class Output {
   bool flush() { return flush_with({}); }
   /// The same, and `more` behind it. The current response must be committed or empty.
   bool flush_with(std::span<const iovec> more);
+  /// The same, and behind it `size` bytes of an open file, from `offset` on, by the kernel (Stream::send_of_file).
+  /// Returns how many of them went: fewer if it failed, the file has ended, or there is no such way.
+  std::uint64_t flush_with_file(int file, std::uint64_t offset, std::uint64_t size);
   /// Sends what the peer takes now. Never parks.
   void send_some() noexcept;
   /// Has what is committed sent by a goroutine of its own. Never parks, writes nothing itself: may be called with locks

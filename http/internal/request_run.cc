@@ -109,6 +109,14 @@ Result<std::size_t> ServerConn::read_body(std::span<std::byte> to) {
   }
 }
 
+void ServerConn::limit_body(std::uint64_t most) noexcept {
+  Body& body = x_->body;
+  body.limit = std::min(body.limit, most);
+  if (body.fault != 0 || body.kind != BodyKind::kFixed || body.received + body.left <= body.limit) return;
+  body.fault = kStatusContentTooLarge;
+  body.error = Error{Code::kLimit, 0, "read body"};
+}
+
 // Decodes from what the goroutine owns: the exchange's window, then the buffer taken off the queue.
 std::size_t ServerConn::take_body(std::span<std::byte> to) noexcept {
   Exchange& x = *x_;
@@ -273,17 +281,24 @@ bool ServerConn::hand_over_locked() {
   return true;
 }
 
+// Its last request has come whole, it said that no other follows (RFC 9112 s9.6: it must not send more), and none has.
+bool ServerConn::client_is_done_locked() const noexcept {
+  const Exchange& x = *x_;
+  return !x.head.keep_alive && x.head.fault == 0 && x.body.done && x.body.fault == 0 && x.read == x.filled &&
+         chunk_ == nullptr && inbound_.empty();
+}
+
 void ServerConn::end_connection() {
   out_.flush();
   bool direct = false;
   {
     LockGuard guard(lock_);
+    // Nothing more comes, so nothing unread can turn the close into a reset; or nothing can be saved.
+    direct = ended_ || dead_ || out_.failed() || client_is_done_locked();
     give_exchange();
     if (chunk_ != nullptr) Inbound::free(chunk_);
     while ((chunk_ = inbound_.pop()) != nullptr) Inbound::free(chunk_);
     overflow_ = false;
-    // Nothing more comes, so nothing unread can turn the close into a reset; or nothing can be saved.
-    direct = ended_ || dead_ || out_.failed();
     if (direct) {
       close_called_ = true;
       state_.store(State::kClosed, std::memory_order_relaxed);  // relaxed: the lock orders it

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include <heddle/core/check.h>
 #include <heddle/core/go.h>
@@ -16,6 +17,7 @@ namespace heddle::http {
 namespace {
 
 constexpr std::size_t kMaxQueued = 64 * 1024;  // bytes that wait for a busy goroutine before the peer is held back
+constexpr const char* kClientOp = "http request";
 constexpr int kLingerTimes = 10;               // how often input may renew the linger clock
 
 std::int64_t after(std::int64_t now, std::chrono::nanoseconds d) noexcept {
@@ -108,6 +110,7 @@ void ServerConn::spawn() {
 
 void ServerConn::data_while_running(std::span<const std::byte> bytes) {
   G* reader = nullptr;
+  std::optional<CancelFunc> cancel;
   {
     LockGuard guard(lock_);
     // relaxed: the lock orders it. Keeps I1: it may be ours by now.
@@ -133,6 +136,7 @@ void ServerConn::data_while_running(std::span<const std::byte> bytes) {
           inbound_.push(bytes);
         } catch (const std::bad_alloc&) {
           dead_ = ended_ = true;  // bytes are lost: nothing on this connection can be trusted
+          cancel = watcher_locked();
         }
         if (inbound_.size() > kMaxQueued && !paused_) {
           paused_ = true;
@@ -143,6 +147,7 @@ void ServerConn::data_while_running(std::span<const std::byte> bytes) {
     }
   }
   if (reader != nullptr) ready(reader);
+  cancel_aside(std::move(cancel), Error{Code::kNoResources, 0, kClientOp});
   if (!bytes.empty()) on_data(bytes);
 }
 
@@ -150,13 +155,16 @@ void ServerConn::data_while_running(std::span<const std::byte> bytes) {
 
 void ServerConn::on_end(Error reason) {
   G* reader = nullptr;
+  std::optional<CancelFunc> cancel;
   {
     LockGuard guard(lock_);
     ended_ = true;
     dead_ = dead_ || reason.code != Code::kEof;
     reader = take_reader_locked();
+    cancel = watcher_locked();
   }
   if (reader != nullptr) ready(reader);
+  cancel_aside(std::move(cancel), Error{reason.code, reason.sys, kClientOp});
   // acquire: as in on_data(). A goroutine that runs answers the requests that came whole, then sees ended_ and closes;
   // one that handed over before the section left the closing to us.
   switch (state_.load(std::memory_order_acquire)) {
@@ -171,6 +179,7 @@ void ServerConn::on_end(Error reason) {
 void ServerConn::on_timer() {
   enum class Due : std::uint8_t { kNothing, kIdleOver, kHeadOver, kLingerOver, kCut } due = Due::kNothing;
   G* reader = nullptr;
+  std::optional<CancelFunc> cancel;
   {
     LockGuard guard(lock_);
     armed_ = kNever;
@@ -183,6 +192,7 @@ void ServerConn::on_timer() {
       dead_ = true;
       if (state == State::kRunning) {
         reader = take_reader_locked();
+        cancel = watcher_locked();
         stream_.shutdown_write();  // a writer that waits fails; see I4
         due = Due::kNothing;
       }
@@ -204,6 +214,7 @@ void ServerConn::on_timer() {
     }
   }
   if (reader != nullptr) ready(reader);
+  cancel_aside(std::move(cancel), Error{Code::kClosed, 0, kClientOp});
   switch (due) {
     case Due::kNothing: return;
     case Due::kIdleOver: return linger_at_home();
@@ -295,6 +306,40 @@ void ServerConn::let_more_come_locked() {
   if (!paused_ || inbound_.size() > kMaxQueued / 2) return;
   paused_ = false;
   stream_.resume();
+}
+
+const Context& ServerConn::base_context() const noexcept { return core_.options.base_context; }
+
+void ServerConn::watch(const CancelFunc& cancel) {
+  Code gone = Code::kOk;
+  {
+    LockGuard guard(lock_);
+    x_->cancel = &cancel;
+    if (ended_) gone = Code::kEof;
+    if (dead_) gone = core_.phase() == ServerPhase::kForcing ? Code::kClosed : Code::kReset;
+  }
+  if (gone != Code::kOk) cancel(Error{gone, 0, kClientOp});
+}
+
+void ServerConn::stop_watch() noexcept {
+  LockGuard guard(lock_);
+  x_->cancel = nullptr;
+}
+
+// Keeps I7.
+void ServerConn::cancel_aside(std::optional<CancelFunc> cancel, const Error& cause) noexcept {
+  if (!cancel) return;
+  static constexpr GoOptions kOptions{.name = "http cancel"};
+  try {
+    go(kOptions, [cancel = *cancel, cause] { cancel(cause); });
+  } catch (const std::bad_alloc&) {
+    (*cancel)(cause);  // no stack for it: better here than not at all
+  }
+}
+
+std::optional<CancelFunc> ServerConn::watcher_locked() const noexcept {
+  if (x_ == nullptr || x_->cancel == nullptr) return std::nullopt;
+  return *x_->cancel;
 }
 
 G* ServerConn::take_reader_locked() noexcept {

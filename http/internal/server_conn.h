@@ -21,6 +21,7 @@
 //   kClosed   nobody                    nothing                 on_closed() is to come and frees the object
 //
 // A goroutine in kRunning reads what is left of a body after its handler returned ("draining"), within max_drain.
+// Where nothing more can come, because the client is gone or has said its last word, it closes without kLinger.
 //
 // I1. The owner alone moves state_ on. The goroutine hands over under lock_, having looked under the same lock for
 //     bytes that came meanwhile; home, finding kRunning, takes the lock and looks again. So no byte is left between the
@@ -37,16 +38,21 @@
 //     still.
 // I6. The timer only ever fires early or when asked; deadline_ says what is meant. So setting a later deadline is a
 //     plain store, and a firing that finds deadline_ ahead arms it again.
-// I7. A request's goroutine answers everything, refusals of heads too: so responses have one writer, in the order of
+// I7. A request's context is cancelled from a copy of its CancelFunc, taken under lock_ while the goroutine still had it
+//     there, and called by a goroutine of its own: what hangs on a context may be freed with the last handle, and run
+//     destructors of the user's, which have no place on the scheduler's side.
+// I8. A request's goroutine answers everything, refusals of heads too: so responses have one writer, in the order of
 //     the requests, with one way of waiting for a full socket.
 #pragma once
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include <heddle/core/clock.h>
+#include <heddle/core/context.h>
 #include <heddle/core/error.h>
 #include <heddle/core/lock.h>
 #include <heddle/core/park.h>
@@ -80,6 +86,11 @@ class ServerConn final : public net::StreamSink {
   [[nodiscard]] Result<std::size_t> read_body(std::span<std::byte> to);
   /// True if this response must be the connection's last, as far as is known before it is sent.
   [[nodiscard]] bool must_close() const noexcept;
+  void limit_body(std::uint64_t most) noexcept;
+  [[nodiscard]] const Context& base_context() const noexcept;
+  /// Has `cancel` called, from home, when the client goes away or is cut off; at once if it is gone. Until stop_watch().
+  void watch(const CancelFunc& cancel);
+  void stop_watch() noexcept;
   /// Some of the response may be on the wire: too late for a 100.
   void note_committed() noexcept { continue_due_ = false; }
 
@@ -133,8 +144,11 @@ class ServerConn final : public net::StreamSink {
   void spawn();
   void arm_locked(std::int64_t when);
   void begin_linger_locked();
+  [[nodiscard]] bool client_is_done_locked() const noexcept;
   void give_exchange() noexcept;
   [[nodiscard]] G* take_reader_locked() noexcept;
+  [[nodiscard]] std::optional<CancelFunc> watcher_locked() const noexcept;
+  static void cancel_aside(std::optional<CancelFunc> cancel, const Error& cause) noexcept;
   void free_self() noexcept;
 
   // constant

@@ -118,4 +118,36 @@ std::string decode_path(std::string_view path) {
   return out;
 }
 
+bool decode_segment(std::string_view text, std::string& out) {
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '%') {
+      out += text[i];
+      continue;
+    }
+    if (i + 2 >= text.size() || !chars::is(text[i + 1], chars::kHex) || !chars::is(text[i + 2], chars::kHex)) return false;
+    out += static_cast<char>(chars::hex_value(text[i + 1]) * 16 + chars::hex_value(text[i + 2]));
+    i += 2;
+  }
+  return true;
+}
+
+void encode_segment(std::string_view text, std::string& out) {
+  constexpr std::string_view kDigits = "0123456789ABCDEF";
+  for (const char c : text) {
+    if (chars::is(c, chars::kHost) || c == ':' || c == '@') {
+      out += c;
+      continue;
+    }
+    const auto byte = static_cast<unsigned char>(c);
+    out += '%';
+    out += kDigits[byte >> 4];
+    out += kDigits[byte & 15];
+  }
+}
+
+std::string_view host_without_port(std::string_view host) noexcept {
+  const std::size_t behind = host.starts_with('[') ? host.find(']') : 0;
+  return host.substr(0, host.find(':', behind == std::string_view::npos ? 0 : behind));
+}
+
 }  // namespace heddle::http

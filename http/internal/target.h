@@ -31,4 +31,14 @@ struct Target {
 /// `path` is from split_target.
 [[nodiscard]] std::string decode_path(std::string_view path);
 
+/// Appends `text`, a segment of a path, to `out` with all its escapes decoded; false if one is broken.
+[[nodiscard]] bool decode_segment(std::string_view text, std::string& out);
+
+/// Appends `text` to `out` as a segment of a path: what is not plain in one (RFC 3986 s3.3, pchar) is escaped, with '/',
+/// '\\' and '%' among it.
+void encode_segment(std::string_view text, std::string& out);
+
+/// `host` without its ":port", if it has one. `host` is from is_host.
+[[nodiscard]] std::string_view host_without_port(std::string_view host) noexcept;
+
 }  // namespace heddle::http

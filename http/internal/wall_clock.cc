@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include <heddle/core/clock.h>
+#include <heddle/http/date.h>
 
 namespace heddle::http {
 namespace {
@@ -19,31 +20,10 @@ struct DateCache {
 };
 thread_local DateCache date_cache;
 
-void put_two(char* to, unsigned value) noexcept {
-  to[0] = static_cast<char>('0' + value / 10);
-  to[1] = static_cast<char>('0' + value % 10);
-}
-
-// Not gmtime_r(3): glibc's takes the lock of the time zone database.
 void format(DateCache& cache, time_t second) noexcept {
-  namespace chrono = std::chrono;
-  static constexpr char kDays[] = "SunMonTueWedThuFriSat";
-  static constexpr char kMonths[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-  const chrono::sys_seconds now{chrono::seconds(second)};
-  const auto day = chrono::floor<chrono::days>(now);
-  const chrono::year_month_day date(day);
-  const auto of_day = static_cast<unsigned>((now - day).count());
-  const auto year = static_cast<unsigned>(static_cast<int>(date.year()));
-  char* line = cache.line;
-  std::memcpy(line, "Date: ddd, dd mmm yyyy hh:mm:ss GMT\r\n", kDateLineSize);
-  std::memcpy(line + 6, kDays + std::size_t{3} * chrono::weekday(day).c_encoding(), 3);
-  put_two(line + 11, static_cast<unsigned>(date.day()));
-  std::memcpy(line + 14, kMonths + std::size_t{3} * (static_cast<unsigned>(date.month()) - 1), 3);
-  put_two(line + 18, year / 100);
-  put_two(line + 20, year % 100);
-  put_two(line + 23, of_day / 3600);
-  put_two(line + 26, of_day / 60 % 60);
-  put_two(line + 29, of_day % 60);
+  std::memcpy(cache.line, "Date: ", 6);
+  char* const end = put_date(cache.line + 6, std::chrono::sys_seconds(std::chrono::seconds(second)));
+  std::memcpy(end, "\r\n", 2);
   cache.second = second;
 }
 
