@@ -1,0 +1,117 @@
+// Which proxy the environment names. The rules are those that curl and Go share.
+#include <cstdlib>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <arpa/inet.h>
+
+#include <heddle/http/client_options.h>
+#include <heddle/http/header.h>
+#include <heddle/http/internal/chars.h>
+#include <heddle/http/internal/target.h>
+
+namespace heddle::http {
+namespace {
+
+struct Environment {
+  std::string http;
+  std::string https;
+  std::string none;
+};
+
+std::string variable(const char* name) {
+  const char* const value = std::getenv(name);
+  return value == nullptr ? std::string() : std::string(value);
+}
+
+std::string first_of(const char* a, const char* b) {
+  std::string value = variable(a);
+  return value.empty() ? variable(b) : value;
+}
+
+// RFC 4648 s4.
+std::string base64(std::string_view text) {
+  constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); i += 3) {
+    const std::string_view group = text.substr(i, 3);
+    std::uint32_t bits = 0;
+    for (std::size_t k = 0; k < 3; ++k)
+      bits = bits << 8 | (k < group.size() ? static_cast<unsigned char>(group[k]) : 0U);
+    for (std::size_t k = 0; k < 4; ++k) out += k <= group.size() ? kAlphabet[bits >> (18 - 6 * k) & 63] : '=';
+  }
+  return out;
+}
+
+Result<std::optional<Proxy>> parse_proxy(std::string_view text) {
+  const std::unexpected<Error> bad(Error{Code::kInvalid, 0, "http: proxy of the environment"});
+  std::string url(text);
+  if (url.find("://") == std::string::npos) url.insert(0, "http://");
+  Proxy proxy;
+  // User information is cut out before anybody sees the URL (Url, I2).
+  const std::size_t at = url.find("://") + 3;
+  const std::size_t end = std::min(url.find_first_of("/?#", at), url.size());
+  if (const std::size_t sign = url.rfind('@', end); sign != std::string::npos && sign >= at) {
+    std::string credentials;
+    if (!decode_segment(std::string_view(url).substr(at, sign - at), credentials)) return bad;
+    if (credentials.find(':') == std::string::npos) credentials += ':';
+    proxy.authorization = "Basic " + base64(credentials);
+    url.erase(at, sign + 1 - at);
+  }
+  const Result<Url> parsed = Url::parse(url);
+  if (!parsed) return bad;
+  proxy.url = *parsed;
+  return proxy;
+}
+
+std::string_view without_brackets(std::string_view host) {
+  return host.starts_with('[') && host.ends_with(']') ? host.substr(1, host.size() - 2) : host;
+}
+
+bool is_loopback(std::string_view host) {
+  if (equal_fold(host, "localhost") || (host.size() > 10 && equal_fold(host.substr(host.size() - 10), ".localhost")))
+    return true;
+  const std::string text(without_brackets(host));
+  in_addr v4{};
+  if (::inet_pton(AF_INET, text.c_str(), &v4) == 1) return ntohl(v4.s_addr) >> 24 == 127;
+  in6_addr v6{};
+  return ::inet_pton(AF_INET6, text.c_str(), &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+}
+
+// One element of NO_PROXY.
+bool excludes(std::string_view element, const Url& target) {
+  if (element == "*") return true;
+  // A port behind a name, an IPv4 address or brackets; a bare IPv6 address has colons of its own.
+  const std::size_t colon = element.rfind(':');
+  const bool bare_v6 = colon != std::string_view::npos && element.find(':') != colon && !element.starts_with('[');
+  if (!bare_v6 && colon != std::string_view::npos && element.find(']', colon) == std::string_view::npos) {
+    if (element.substr(colon + 1) != std::to_string(target.port())) return false;
+    element = element.substr(0, colon);
+  }
+  element = without_brackets(element);
+  const std::string_view host = without_brackets(target.host());
+  const bool below_only = element.starts_with('.');
+  if (below_only) element.remove_prefix(1);
+  if (element.empty()) return false;
+  if (equal_fold(element, host)) return !below_only;
+  return host.size() > element.size() + 1 && host[host.size() - element.size() - 1] == '.' &&
+         equal_fold(host.substr(host.size() - element.size()), element);
+}
+
+}  // namespace
+
+ProxyChooser proxy_from_environment() {
+  Environment env{variable("http_proxy"), first_of("https_proxy", "HTTPS_PROXY"), first_of("no_proxy", "NO_PROXY")};
+  if (env.http.empty() && variable("REQUEST_METHOD").empty()) env.http = variable("HTTP_PROXY");
+  return [env = std::move(env)](const Url& target) -> Result<std::optional<Proxy>> {
+    const std::string& proxy = target.scheme() == Url::Scheme::kHttps ? env.https : env.http;
+    if (proxy.empty() || target.scheme() == Url::Scheme::kUnix || is_loopback(target.host())) return std::nullopt;
+    for (std::string_view rest = env.none; !rest.empty();) {
+      if (excludes(next_element(rest), target)) return std::nullopt;
+    }
+    return parse_proxy(proxy);
+  };
+}
+
+}  // namespace heddle::http
