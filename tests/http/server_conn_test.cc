@@ -79,6 +79,18 @@ TEST(ServerConn, closes_when_asked_and_ignores_what_follows) {
   expect({get("/close") + get("/hello"), {"200 cl=3 close [bye]"}, After::kClosed});
 }
 
+// What cannot become a request line waits for the line's end behind a response as anywhere else: once the goroutine that
+// had answered looked at it again and again, for ever.
+TEST(ServerConn, waits_for_the_end_of_a_bad_line_behind_a_request) {
+  const std::string bad = "400 cl=16 close [400 Bad Request\n]";
+  expect({get("/hello") + "-", {kHello}});
+  expect({get("/hello") + "--x", {kHello}});
+  expect({post("/ignore", "abc") + "-", {"200 cl=7 [ignored]"}});
+  expect({get("/hello") + "-x\r\n", {kHello, bad}, After::kClosed});
+  expect({get("/hello") + "GET /hello HTTP/1.12", {kHello}});
+  expect({get("/hello") + "GET /hello HTTP/1.2\r\nHost: a\r\n\r\n", {kHello, kHello}});
+}
+
 TEST(ServerConn, serves_http10) {
   expect({"GET /hello HTTP/1.0\r\n\r\n", {"200 cl=13 close [Hello, World!]"}, After::kClosed});
   expect({"GET /hello HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", {"200 cl=13 keep [Hello, World!]"}});
@@ -452,10 +464,40 @@ TEST(ServerConn, waits_for_a_slow_receiver) {
   });
 }
 
+TEST(ServerConn, closes_at_once_where_the_client_has_said_its_last_word) {
+  for (const std::string& last : {get("/hello", "Connection: close\r\n"), std::string("GET /hello HTTP/1.0\r\n\r\n"),
+                                  get("/hello") + get("/hello", "Connection: close\r\n")}) {
+    on_one_p([&last] {
+      Rig rig;
+      rig.stream.send(last);
+      rig.stream.settle();
+      EXPECT_TRUE(rig.stream.gone()) << last;
+      EXPECT_EQ(rig.responses().back(), "200 cl=13 close [Hello, World!]");
+    });
+  }
+}
+
+TEST(ServerConn, lingers_where_the_client_breaks_its_word_or_its_body_was_not_read) {
+  for (const std::string& last :
+       {get("/hello", "Connection: close\r\n") + "\r\n", get("/hello", "Connection: close\r\n") + get("/hello"),
+        get("/hello", "Connection: close\r\nContent-Length: 5\r\n") + "ab"}) {
+    on_one_p([&last] {
+      Rig rig;
+      rig.stream.send(last);
+      rig.stream.settle();
+      EXPECT_TRUE(rig.stream.shut()) << last;
+      EXPECT_FALSE(rig.stream.closed()) << last;
+      rig.stream.end();
+      rig.stream.settle();
+      EXPECT_TRUE(rig.stream.gone()) << last;
+    });
+  }
+}
+
 TEST(ServerConn, closes_in_stages) {
   on_one_p([] {
     Rig rig;
-    rig.stream.send(get("/hello", "Connection: close\r\n"));
+    rig.stream.send(get("/close"));
     rig.stream.settle();
     EXPECT_TRUE(rig.stream.shut());
     EXPECT_FALSE(rig.stream.closed()) << "the client has not ended its half";
