@@ -42,6 +42,8 @@ App::App(std::string name, const std::string& description, std::vector<std::stri
   flags_.add_option("--grace", grace_seconds_, "Seconds that running work gets to end after SIGTERM or SIGINT")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  flags_.add_flag("--reuse-port", reuse_port_,
+                  "Share the addresses of --listen with other processes that do, such as a successor: SO_REUSEPORT");
 }
 
 App::~App() = default;

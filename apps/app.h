@@ -19,6 +19,7 @@
 #include <heddle/core/error.h>
 #include <heddle/core/poller.h>
 #include <heddle/net/address.h>
+#include <heddle/net/listen_options.h>
 
 namespace heddle::apps {
 
@@ -42,6 +43,8 @@ class App {
 
   /// The addresses of --listen, parsed.
   [[nodiscard]] const std::vector<net::Address>& addresses() const noexcept { return addresses_; }
+  /// How to listen on them.
+  [[nodiscard]] net::ListenOptions listen_options() const { return {.reuse_port = reuse_port_}; }
   [[nodiscard]] std::chrono::nanoseconds grace() const noexcept;
 
   /// Logs the one line that says what is served where: "listening on http://127.0.0.1:8080 (io_uring, 2 procs)".
@@ -68,6 +71,7 @@ class App {
   std::string poller_ = "auto";
   std::string log_level_ = "info";
   double grace_seconds_ = 10;
+  bool reuse_port_ = false;
   std::vector<net::Address> addresses_;
   std::unique_ptr<StopSignal> stop_;
   std::unique_ptr<DebugPages> debug_pages_;

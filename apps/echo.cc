@@ -1,14 +1,15 @@
 // heddle-echo: sends back what comes, over TCP, Unix streams and UDP. One goroutine per connection, one per UDP socket.
-#include <array>
+#include <algorithm>
+#include <atomic>
 #include <list>
-#include <mutex>
 #include <string>
-#include <unordered_set>
 #include <vector>
 
+#include <heddle/core/context.h>
 #include <heddle/core/go.h>
-#include <heddle/core/mutex.h>
 #include <heddle/core/wait_group.h>
+#include <heddle/net/buffer.h>
+#include <heddle/net/serve.h>
 #include <heddle/net/tcp.h>
 #include <heddle/net/udp.h>
 #include <heddle/net/unix.h>
@@ -17,64 +18,30 @@
 
 namespace {
 
+using heddle::Duration;
 using heddle::net::Listener;
-using heddle::net::Transport;
 using heddle::net::UdpSocket;
 using heddle::net::UnixListener;
 
-// The connections that are open, so that a stop can end those that stay longer than the grace.
-class Connections {
- public:
-  template <class Conn>
-  void serve(Conn conn) {
-    {
-      const std::lock_guard guard(lock_);
-      open_.insert(&conn);
-    }
-    std::array<std::byte, 16 * 1024> buffer;
-    for (;;) {
-      const auto n = conn.read(buffer);
-      if (!n || *n == 0) break;
-      if (!conn.write(std::span(buffer).first(*n))) break;
-    }
-    const std::lock_guard guard(lock_);
-    open_.erase(&conn);
-  }
+constexpr Duration kLastChance = std::chrono::milliseconds(500);  // as http::Server gives an idle connection
 
-  // Readers see the end of the stream after what has come: what is under way is still echoed.
-  void close_reading() {
-    const std::lock_guard guard(lock_);
-    for (Transport* conn : open_) static_cast<void>(conn->close_read());
-  }
-
-  // Returns how many there were.
-  std::size_t cut() {
-    const std::lock_guard guard(lock_);
-    for (Transport* conn : open_) conn->close();
-    return open_.size();
-  }
-
-  [[nodiscard]] bool empty() {
-    const std::lock_guard guard(lock_);
-    return open_.empty();
-  }
-
- private:
-  heddle::Mutex lock_;
-  std::unordered_set<Transport*> open_;  // guarded by lock_
-};
-
-template <class AnyListener>
-void accept_all(AnyListener& listener, Connections& connections, heddle::WaitGroup& all) {
+// Echoes until the peer ends, or, from when `stopping` is done, until it has been silent for `silence`: what is under way
+// then, also in the network, is echoed.
+template <class Conn>
+void echo(const heddle::Context& stopping, Conn& conn, Duration silence) {
+  // An idle connection holds no buffer, and with none in its frame a goroutine that waits has touched few pages.
+  constexpr auto kSize = heddle::net::BufferSize::k16K;
   for (;;) {
-    auto conn = listener.accept();
-    if (conn) {
-      all.go([&connections, c = std::move(*conn)]() mutable { connections.serve(std::move(c)); });
-    } else if (conn.error().code == heddle::Code::kNoResources) {
-      heddle::sleep(std::chrono::milliseconds(50));  // out of descriptors: the connection waits in the kernel
-    } else {
-      return;  // closed
+    const bool ending = stopping.err().has_value();
+    if (ending) conn.set_read_deadline(heddle::now() + silence);
+    if (!conn.wait_readable(ending ? heddle::Context() : stopping)) {
+      if (!ending && stopping.err()) continue;
+      return;
     }
+    const auto buffer = heddle::net::Buffer::take(kSize);
+    const auto n = conn.read({buffer.data(), capacity_of(kSize)});
+    if (!n || *n == 0) return;
+    if (!conn.write({buffer.data(), *n})) return;
   }
 }
 
@@ -106,14 +73,12 @@ int main(int argc, char** argv) {
       ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   return app.run(argc, argv, [&] {
-    Connections connections;
     std::list<Listener> listeners;
     std::list<UnixListener> unix_listeners;
     std::list<UdpSocket> sockets;
-    heddle::WaitGroup all;
     std::vector<std::string> where;
     for (const auto& address : app.addresses()) {
-      auto listener = heddle::net::listen(address);
+      auto listener = heddle::net::listen(address, app.listen_options());
       if (!listener) return app.failed(address.to_string(), listener.error());
       const auto bound = *listener->local_address();
       where.push_back("tcp://" + bound.to_string());
@@ -133,20 +98,27 @@ int main(int argc, char** argv) {
       where.push_back("unix:" + listener->local_unix_address()->to_string());
       unix_listeners.push_back(std::move(*listener));
     }
-    for (Listener& one : listeners) all.go([&] { accept_all(one, connections, all); });
-    for (UnixListener& one : unix_listeners) all.go([&] { accept_all(one, connections, all); });
+    // What drains the listeners leaves of the grace is for the connections.
+    const Duration patience = std::min<Duration>(heddle::net::kHandshakePatience, app.grace() / 4);
+    const heddle::net::ServeOptions options{.read_grace = Duration(-1), .grace = app.grace() - patience};
+    const Duration silence = std::clamp<Duration>(app.grace() / 2, std::chrono::milliseconds(1), kLastChance);
+    std::atomic<std::size_t> cut{0};
+    const auto serve = [&](auto& listener) {
+      const auto handler = [silence](const heddle::Context& stopping, auto& conn) { echo(stopping, conn, silence); };
+      // relaxed: read behind the WaitGroup.
+      cut.fetch_add(heddle::net::serve({}, listener, handler, options).cut, std::memory_order_relaxed);
+    };
+    heddle::WaitGroup all;
+    for (Listener& one : listeners) all.go([&] { serve(one); });
+    for (UnixListener& one : unix_listeners) all.go([&] { serve(one); });
     for (UdpSocket& one : sockets) all.go([&] { answer(one); });
     app.ready(where);
     app.wait_for_stop();
-    for (Listener& one : listeners) one.close();
-    for (UnixListener& one : unix_listeners) one.close();
+    for (Listener& one : listeners) all.go([&] { one.drain(patience); });
+    for (UnixListener& one : unix_listeners) all.go([&] { one.drain(patience); });
     for (UdpSocket& one : sockets) one.close();
-    connections.close_reading();
-    const auto until = heddle::now() + app.grace();
-    while (!connections.empty() && heddle::now() < until) heddle::sleep(std::chrono::milliseconds(5));
-    const std::size_t cut = connections.cut();
     all.wait();
-    app.stopped(cut == 0);
+    app.stopped(cut.load(std::memory_order_relaxed) == 0);
     return 0;
   });
 }

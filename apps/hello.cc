@@ -32,7 +32,7 @@ int main(int argc, char** argv) {
     heddle::http::Server server(routes());
     std::vector<std::string> where;
     for (const auto& address : app.addresses()) {
-      const auto bound = server.listen(address);
+      const auto bound = server.listen(address, app.listen_options());
       if (!bound) {
         server.shutdown({});
         return app.failed(address.to_string(), bound.error());

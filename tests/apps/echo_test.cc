@@ -1,9 +1,5 @@
 // heddle-echo as a process: what it says when it is ready, that it echoes over all it listens on, how it stops.
-#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <spawn.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -11,91 +7,29 @@
 #include <string>
 #include <vector>
 
-#include <heddle/core/blocking.h>
 #include <heddle/core/run.h>
 #include <heddle/net/file.h>
-#include <heddle/net/pipe.h>
 #include <heddle/net/tcp.h>
 #include <heddle/net/udp.h>
 #include <heddle/net/unix.h>
 
-extern char** environ;
+#include "program.h"
 
 namespace heddle::net {
 namespace {
 
 using namespace std::chrono_literals;
+using test::part;
+using test::Program;
 
-// The program with `flags`, and its standard error.
-class Echo {
- public:
-  explicit Echo(std::vector<std::string> flags) {
-    flags.insert(flags.begin(), {HEDDLE_ECHO, "--listen", "127.0.0.1:0", "--procs", "2"});
-    std::vector<char*> argv;
-    for (std::string& flag : flags) argv.push_back(flag.data());
-    argv.push_back(nullptr);
-    int fds[2];
-    if (::pipe2(fds, O_CLOEXEC) < 0) std::abort();
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, fds[1], STDERR_FILENO);
-    if (::posix_spawn(&pid_, HEDDLE_ECHO, &actions, nullptr, argv.data(), environ) != 0) std::abort();
-    posix_spawn_file_actions_destroy(&actions);
-    ::close(fds[1]);
-    Result<PipeReader> reader = PipeReader::adopt(fds[0]);
-    if (!reader) std::abort();
-    log_ = std::move(*reader);
-    log_.set_read_deadline(now() + 60s);
+// heddle-echo with `flags`, on a port of its own.
+struct Echo : Program {
+  explicit Echo(std::vector<std::string> flags) : Program(HEDDLE_ECHO, with(std::move(flags))) {}
+  static std::vector<std::string> with(std::vector<std::string> flags) {
+    flags.insert(flags.begin(), {"--listen", "127.0.0.1:0", "--procs", "2"});
+    return flags;
   }
-  ~Echo() {
-    if (pid_ > 0) {
-      ::kill(pid_, SIGKILL);
-      wait();
-    }
-  }
-
-  // The line that says that it is ready, or all that it said if it ended before.
-  std::string ready_line() {
-    std::byte one;
-    for (;;) {
-      const Result<std::size_t> n = log_.read({&one, 1});
-      if (!n || *n == 0) return said_;
-      said_.push_back(static_cast<char>(one));
-      if (one != std::byte{'\n'}) continue;
-      if (const std::size_t at = said_.find("listening on "); at != std::string::npos) return said_.substr(at);
-    }
-  }
-
-  int stop() {
-    ::kill(pid_, SIGTERM);
-    return wait();
-  }
-
-  // Its exit status, or -1 if it died.
-  int wait() {
-    const int status = blocking([this] {
-      int value = 0;
-      while (::waitpid(pid_, &value, 0) < 0 && errno == EINTR) {
-      }
-      return value;
-    });
-    pid_ = -1;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  }
-
- private:
-  pid_t pid_ = -1;
-  PipeReader log_;
-  std::string said_;
 };
-
-// What stands between `from` and the next ',' or ' ' in `line`.
-std::string part(const std::string& line, std::string_view from) {
-  const std::size_t at = line.find(from);
-  if (at == std::string::npos) return {};
-  const std::size_t begin = at + from.size();
-  return line.substr(begin, line.find_first_of(", ", begin) - begin);
-}
 
 void check_echo(Transport& conn) {
   conn.set_deadline(now() + 60s);
