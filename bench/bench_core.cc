@@ -504,14 +504,3 @@ void stop_the_world_busy(benchmark::State& state) {
 BENCHMARK(stop_the_world_busy)->MeasureProcessCPUTime()->UseRealTime();
 
 }  // namespace
-
-int main(int argc, char** argv) {
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
-  return heddle::run(
-      [] {
-        benchmark::RunSpecifiedBenchmarks();
-        benchmark::Shutdown();
-      },
-      {.procs = 1});
-}

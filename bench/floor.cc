@@ -1,10 +1,15 @@
-// The floor: what an HTTP response costs with no framework at all. bench/http measures everything against it.
+// The floor: what an HTTP response costs with no framework at all, or an echo. bench/http and bench/echo measure everything
+// against it.
 //
-//   floor [--listen HOST:PORT]      default 127.0.0.1:0; prints `floor: listening on http://127.0.0.1:PORT` when ready
+//   floor [--listen HOST:PORT] [--closes | --echo]
+//
+//   --listen   default 127.0.0.1:0; prints `floor: listening on http://127.0.0.1:PORT` when ready
+//   --closes   also looks for `Connection: close` in the heads, spelled so, and does what it says
+//   --echo     no HTTP: sends back what comes
 //
 // One thread, one epoll instance, one recv and one send per batch of pipelined requests. It is a yardstick, not a server:
 // it answers GET /plaintext and nothing else (404), reads a head as the bytes up to CR LF CR LF, ignores what the head
-// says about the connection, and expects no bodies. What it does, it does as a server must: heads may arrive in pieces,
+// says about the connection unless told not to, and expects no bodies. What it does, it does as a server must: heads may arrive in pieces,
 // sends may be short, the Date is right, a connection is closed when its peer is done.
 //
 // Edge-triggered: level-triggered polling has the kernel look at every answered connection once more. So
@@ -46,6 +51,9 @@ constexpr int kEvents = 512;                  // taken from one epoll_wait
 
 constexpr std::string_view kRequestStart = "GET /plaintext ";
 constexpr std::string_view kNotFound = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+constexpr std::string_view kClose = "\r\nConnection: close\r\n";
+
+enum class Mode { kHttp, kHttpCloses, kEcho };
 
 struct Connection {
   std::string head;    // the start of a head whose rest has not come
@@ -70,21 +78,22 @@ class Answers {
     char one[256];
     char date[64];
     std::strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &utc);
-    const int n = std::snprintf(one, sizeof one,
-                                "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\nDate: %s\r\n\r\n"
-                                "Hello, World!",
-                                date);
-    size_ = static_cast<std::size_t>(n);
+    constexpr const char* kAnswer =
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\nDate: %s\r\n%s\r\nHello, World!";
+    size_ = static_cast<std::size_t>(std::snprintf(one, sizeof one, kAnswer, date, ""));
     copies_.clear();
     for (std::size_t i = 0; i < kBatch; ++i) copies_.append(one, size_);
+    last_.assign(one, static_cast<std::size_t>(std::snprintf(one, sizeof one, kAnswer, date, "Connection: close\r\n")));
   }
 
   [[nodiscard]] std::string_view first(std::size_t n) const { return {copies_.data(), n * size_}; }
+  [[nodiscard]] std::string_view last() const { return last_; }
 
  private:
   time_t second_ = 0;
   std::size_t size_ = 0;
   std::string copies_;
+  std::string last_;  // the answer to one that asks to close
 };
 
 // The byte after the first CR LF CR LF in [p, end), or nullptr.
@@ -108,7 +117,7 @@ const char* end_of_head(const char* p, const char* end) {
 
 class Server {
  public:
-  explicit Server(int listener) : listener_(listener), epoll_(epoll_create1(EPOLL_CLOEXEC)) {
+  Server(int listener, Mode mode) : listener_(listener), mode_(mode), epoll_(epoll_create1(EPOLL_CLOEXEC)) {
     if (epoll_ < 0) die("epoll_create1");
     epoll_event event{};
     event.events = EPOLLIN;
@@ -166,7 +175,8 @@ class Server {
       if (n < 0 && errno == EINTR) continue;
       if (n < 0 && errno == EAGAIN) return;
       if (n <= 0) return close_connection(fd);
-      if (!answer(fd, c, {buffer_, static_cast<std::size_t>(n)})) return close_connection(fd);
+      const std::string_view bytes(buffer_, static_cast<std::size_t>(n));
+      if (!(mode_ == Mode::kEcho ? send_all(fd, c, bytes) : answer(fd, c, bytes))) return close_connection(fd);
       if (static_cast<std::size_t>(n) < kReadSize && !ending) return;  // keeps I1
     }
   }
@@ -185,8 +195,13 @@ class Server {
     while (p != end) {
       const char* const next = end_of_head(p, end);
       if (next == nullptr) break;
-      const bool known = std::string_view(p, static_cast<std::size_t>(next - p)).starts_with(kRequestStart);
+      const std::string_view head(p, static_cast<std::size_t>(next - p));
+      const bool known = head.starts_with(kRequestStart);
       p = next;
+      if (mode_ == Mode::kHttpCloses && head.find(kClose) != head.npos) {
+        static_cast<void>(send_all(fd, c, answers_.first(ready)) && send_all(fd, c, answers_.last()));
+        return false;  // a socket's buffer has room for these few bytes
+      }
       if (known && ++ready < kBatch) continue;
       if (!send_all(fd, c, answers_.first(ready))) return false;
       ready = 0;
@@ -216,6 +231,7 @@ class Server {
   }
 
   const int listener_;
+  const Mode mode_;
   const int epoll_;
   Answers answers_;
   std::vector<std::unique_ptr<Connection>> connections_;  // by descriptor
@@ -263,16 +279,22 @@ int listen_at(std::string text, std::string* url) {
 
 int main(int argc, char** argv) {
   std::string at = "127.0.0.1:0";
+  Mode mode = Mode::kHttp;
   for (int i = 1; i < argc; ++i) {
-    if (std::string_view(argv[i]) == "--listen" && i + 1 < argc) {
+    const std::string_view argument = argv[i];
+    if (argument == "--listen" && i + 1 < argc) {
       at = argv[++i];
+    } else if (argument == "--closes") {
+      mode = Mode::kHttpCloses;
+    } else if (argument == "--echo") {
+      mode = Mode::kEcho;
     } else {
-      std::fprintf(stderr, "usage: floor [--listen HOST:PORT]\n");
+      std::fprintf(stderr, "usage: floor [--listen HOST:PORT] [--closes | --echo]\n");
       return 64;
     }
   }
   std::string url;
-  const auto server = std::make_unique<Server>(listen_at(at, &url));
+  const auto server = std::make_unique<Server>(listen_at(at, &url), mode);
   std::printf("floor: listening on %s\n", url.c_str());
   std::fflush(stdout);
   server->run();

@@ -32,13 +32,14 @@ POLLERS = ("auto", "io_uring", "epoll")
 class Parser(argparse.ArgumentParser):
     """The flags that every script has."""
 
-    def __init__(self, description, servers, rounds, poller):
+    def __init__(self, description, servers, rounds, poller, more_servers=()):
         super().__init__(prog=PROGRAM, description=description)
-        self.known_servers = servers
+        self.known_servers = [*servers, *more_servers]
         self.add_argument("--rounds", type=int, default=rounds, metavar="N", help=f"default {rounds}")
         self.add_argument("--duration", type=int, default=5, metavar="S", help="seconds of load per round; default 5")
         self.add_argument("--servers", type=words, default=servers, metavar="NAME,…",
-                          help="default " + ",".join(servers))
+                          help="default " + ",".join(servers)
+                          + ("; also " + ", ".join(more_servers) if more_servers else ""))
         self.add_argument("--poller", type=words, default=poller, metavar="NAME,…",
                           help=f"heddle's back ends, each measured: {', '.join(POLLERS)}; default {','.join(poller)}")
         self.add_argument("--build", default=os.path.join(ROOT, "build"), metavar="DIR", help="default build")
@@ -77,7 +78,11 @@ def prepare():
     """What must be so before the first server starts."""
     if not shutil.which("wrk"):
         stop("wrk is not installed: it makes the load (Debian package: wrk)", 69)
-    # So that `finally` runs, and no server outlives us.
+    exit_on_sigterm()
+
+
+def exit_on_sigterm():
+    """So that `finally` runs, and no server outlives us."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
@@ -269,6 +274,13 @@ def tree(root):
     for pid in found:
         found.extend(sorted(children.get(pid, [])))
     return found
+
+
+def cpu_nanoseconds(pids):
+    """CPU time, user and system, of all threads these processes have or had."""
+    # A process's CPU clock by its id, as clock_getcpuclockid(3) makes it: the scheduler's sum over its threads, with
+    # those that have ended (their /proc entries are gone), in nanoseconds.
+    return sum(time.clock_gettime_ns((~pid << 3) | 2) for pid in pids)
 
 
 def free_port():
