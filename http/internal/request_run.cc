@@ -23,7 +23,11 @@ std::int64_t after(std::int64_t now, std::chrono::nanoseconds d) noexcept {
 }  // namespace
 
 void ServerConn::serve() noexcept {
-  if (answer()) {
+  const bool goes_on = answer();
+  // From here on out_ passes to the next request's goroutine, or dies with the connection, before this one is at its end:
+  // spawn() may give way, and what runs as a goroutine gives way would look at it. Keeps Output's I2.
+  set_on_park(nullptr, nullptr);
+  if (goes_on) {
     next_request();
   } else {
     end_connection();
@@ -224,7 +228,7 @@ void ServerConn::next_request() {
       }
       if (parse_head(x) == HeadStatus::kNeedMore) continue;
       x.more_came = x.read < x.visible || chunk_ != nullptr;
-      spawn();  // runs next on this P; out_ and all else passes to it
+      spawn();  // out_ and all else passes to it; it may have run by now
       return;
     }
   } catch (const std::bad_alloc&) {

@@ -135,6 +135,47 @@ TEST(Concurrent, conversations_come_out_right_on_several_ps) {
   }
 }
 
+// A goroutine whose slice is over gives way as it starts the next request's, which owns the connection from then on: what
+// the older one had asked for at its parks (earlier responses are sent) must not look at the connection any more. A tool
+// that sees data races shows it, or luck.
+TEST(Concurrent, who_hands_over_late_in_its_slice_leaves_the_connection_alone) {
+  RunOptions options;
+  options.procs = 3;
+  run(
+      [&] {
+        Server server([](Request& r, ResponseWriter& w) {
+          if (r.path() == "/long") {
+            const TimePoint begin = now();
+            while (now() - begin < 15ms) {
+            }
+          }
+          EXPECT_TRUE(w.write("done"));
+        });
+        WaitGroup wg;
+        for (int i = 0; i < 4; ++i) {
+          wg.go([&] {
+            MemoryStream stream;
+            net::StreamSink* sink = server.acceptor().on_accept(stream);
+            ASSERT_NE(sink, nullptr);
+            stream.attach(sink);
+            std::string in;
+            for (int k = 0; k < 5; ++k) {
+              for (const char* path : {"/short", "/long", "/short"}) {
+                in += std::string("GET ") + path + " HTTP/1.1\r\nHost: a\r\n\r\n";
+              }
+            }
+            stream.send(in);
+            EXPECT_TRUE(stream.pump_until([&] { return read_responses(stream.written()).size() == 15; }));
+            stream.end();
+            EXPECT_TRUE(stream.pump_until([&] { return stream.gone(); }));
+          });
+        }
+        wg.wait();
+        EXPECT_EQ(server.stats().open, 0u);
+      },
+      options);
+}
+
 TEST(Concurrent, conversations_come_out_right_in_permuted_order) {
   const unsigned base = std::random_device{}();
   for (unsigned i = 0; i < 20; ++i) {
