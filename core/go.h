@@ -209,6 +209,11 @@ void sleep(Duration d);
 /// Parks the goroutine until `t` has come; returns at once if it has. kNoDeadline: for ever.
 void sleep_until(TimePoint t);
 
+/// Whether the calling goroutine carries nothing of what ran on it: no values, no labels, no thread that it is locked to,
+/// no panic under way. For who does one piece of work after another on a goroutine where each is to find it as
+/// if it were new, and starts another goroutine if this says no; which it may do where there was something once.
+[[nodiscard]] bool goroutine_is_as_new() noexcept;
+
 /// The id of the calling goroutine (1 is the main one), or 0 outside any. For logs; never reused within a run.
 [[nodiscard]] std::uint64_t goroutine_id() noexcept;
 

@@ -291,6 +291,13 @@ void free_g(P* p, G* g) noexcept {
   run_state.note_end(g);
 }
 
+bool goroutine_is_as_new() noexcept {
+  const G* g = must_current_g("goroutine_is_as_new");
+  // relaxed: ours.
+  return g->keepsakes.flags == 0 && g->locks == 0 && g->bound.load(std::memory_order_relaxed) == nullptr &&
+         g->panics.notes == nullptr && g->panics.call == nullptr;
+}
+
 void goexit() {
   static_cast<void>(must_current_g("goexit"));
   throw GoExit{};

@@ -4,6 +4,7 @@
 #include <exception>
 #include <new>
 
+#include <heddle/core/blocking.h>
 #include <heddle/core/go.h>
 #include <heddle/http/internal/head_parser.h>
 #include <heddle/http/internal/server_conn.h>
@@ -22,15 +23,19 @@ std::int64_t after(std::int64_t now, std::chrono::nanoseconds d) noexcept {
 
 }  // namespace
 
+// A goroutine that a handler left as it found it goes on with the next request if that is there already: no handler can
+// tell, and it saves a tenth of a pipelined request (bench/http --pipeline 16). It gives way as if it had started another.
 void ServerConn::serve() noexcept {
-  const bool goes_on = answer();
-  // From here on out_ passes to the next request's goroutine, or dies with the connection, before this one is at its end:
-  // spawn() may give way, and what runs as a goroutine gives way would look at it. Keeps Output's I2.
-  set_on_park(nullptr, nullptr);
-  if (goes_on) {
-    next_request();
-  } else {
-    end_connection();
+  for (bool first = true;; first = false) {
+    // Responses of earlier requests of a batch wait in out_; they must not wait for a handler that waits.
+    if (out_.pending()) set_on_park(&send_before_parking, this);
+    if (!first) yield_check();
+    const bool goes_on = answer();
+    // From here on out_ may pass to another goroutine, or die with the connection, before this one is at its end: spawn()
+    // may give way, and what runs as a goroutine gives way would look at it. Keeps Output's I2.
+    set_on_park(nullptr, nullptr);
+    if (!goes_on) return end_connection();
+    if (!next_request()) return;
   }
 }
 
@@ -39,8 +44,6 @@ bool ServerConn::answer() {
   served_ = true;
   continue_due_ = x_->head.expect_continue;
   waited_ = 0;
-  // Responses of earlier requests of a batch wait in out_; they must not wait for a handler that waits.
-  if (out_.pending()) set_on_park(&send_before_parking, this);
   const bool refused = x_->head.fault != 0;
   const bool head_only =
       refused ? x_->visible - x_->begin >= 5 && x_->text(0, 5) == "HEAD " : x_->head.method == Method::kHead;
@@ -206,7 +209,8 @@ bool ServerConn::drain_body() {
 
 // ---- after the response ----
 
-void ServerConn::next_request() {
+// True if this goroutine is to answer the next request; false if the connection is no longer its own.
+bool ServerConn::next_request() {
   Exchange& x = *x_;
   x.next_head();
   // Nothing came behind this request when its head was whole: most likely nothing has since, so send before looking.
@@ -218,7 +222,7 @@ void ServerConn::next_request() {
         LockGuard guard(lock_);
         news = pull_locked();
         if (!news && !out_.pending()) {
-          if (hand_over_locked()) return;
+          if (hand_over_locked()) return false;
           break;
         }
       }
@@ -228,13 +232,15 @@ void ServerConn::next_request() {
       }
       if (parse_head(x) == HeadStatus::kNeedMore) continue;
       x.more_came = x.read < x.visible || chunk_ != nullptr;
+      if (goroutine_is_as_new()) return true;
       spawn();  // out_ and all else passes to it; it may have run by now
-      return;
+      return false;
     }
   } catch (const std::bad_alloc&) {
     // No memory or no stack: the connection ends here.
   }
   end_connection();
+  return false;
 }
 
 // Gathers what came into the exchange; true if there are bytes that parse_head() has not seen. Throws std::bad_alloc.

@@ -4,8 +4,8 @@
 // starts a goroutine for each request as its head is whole.
 //
 //            first byte               head whole, or refused
-//   kIdle --------------> kHead -----------------------------------> kRunning <---. next head is there already:
-//     ^                     ^                                          |  |  |     | another goroutine takes over
+//   kIdle --------------> kHead -----------------------------------> kRunning <---. next head is there already: the
+//     ^                     ^                                          |  |  |     | same goroutine, or another
 //     |                     '------ part of a head is there -----------'  |  '-----'
 //     '------------------------- nothing is there ------------------------'
 //     |                     |                                          |
@@ -128,7 +128,7 @@ class ServerConn final : public net::StreamSink {
   bool run_handler(ResponseWriter& writer);
   bool answer_fault(ResponseWriter& writer);
   bool drain_body();
-  void next_request();
+  bool next_request();
   bool pull_locked();
   bool hand_over_locked();
   void end_connection();

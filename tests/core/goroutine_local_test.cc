@@ -1,5 +1,6 @@
 // GoroutineLocal: a value for each goroutine, found wherever it runs, passed on only if asked, destroyed once.
 #include <gtest/gtest.h>
+#include <heddle/core/blocking.h>
 #include <heddle/core/chan.h>
 #include <heddle/core/go.h>
 #include <heddle/core/goroutine_local.h>
@@ -243,6 +244,20 @@ Immortal::~Immortal() { immortal.set(); }
 TEST(GoroutineLocalDeathTest, destructors_that_never_stop_setting_values_are_fatal) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_DEATH(on_one_p([] { immortal.set(); }), "goroutine-local values go on setting others");
+}
+
+GoroutineLocal<int> trace_of_work;
+
+TEST(GoroutineIsAsNew, until_something_is_left_on_it) {
+  run([] {
+    EXPECT_TRUE(goroutine_is_as_new());
+    lock_os_thread();
+    EXPECT_FALSE(goroutine_is_as_new());
+    unlock_os_thread();
+    EXPECT_TRUE(goroutine_is_as_new());
+    trace_of_work.set(1);
+    EXPECT_FALSE(goroutine_is_as_new());
+  });
 }
 
 }  // namespace

@@ -1,8 +1,11 @@
 // Many connections at once on several Ps: each has a goroutine that plays its home worker and its client, with random
 // pieces, pauses and ends, from a printed seed. What must hold: responses in order, bytes in are bytes out, nothing
 // left.
+#include <heddle/core/blocking.h>
+#include <heddle/core/goroutine_local.h>
 #include <heddle/core/internal/g.h>
 #include <heddle/core/mutex.h>
+#include <heddle/core/sched_stats.h>
 #include <heddle/core/section.h>
 #include <heddle/core/wait_group.h>
 
@@ -137,6 +140,8 @@ TEST(Concurrent, conversations_come_out_right_on_several_ps) {
   }
 }
 
+GoroutineLocal<int> left_behind;
+
 // A goroutine whose slice is over gives way as it starts the next request's, which owns the connection from then on: what
 // the older one had asked for at its parks (earlier responses are sent) must not look at the connection any more. As a race
 // it showed once in many runs; so the one P here lets each handler look at its predecessor, which waits or has ended.
@@ -155,6 +160,7 @@ TEST(Concurrent, who_hands_over_late_in_its_slice_leaves_the_connection_alone) {
             EXPECT_EQ(last->on_park, nullptr);
           }
           last = current_g();
+          left_behind.set(1);  // else the same goroutine goes on
           heddle::detail::thread_state()->want_yield.store(1, std::memory_order_relaxed);  // its slice is over
         });
         MemoryStream stream;
@@ -168,8 +174,40 @@ TEST(Concurrent, who_hands_over_late_in_its_slice_leaves_the_connection_alone) {
         EXPECT_GT(late, 0) << "nobody gave way: the test has tested nothing";
         stream.end();
         EXPECT_TRUE(stream.pump_until([&] { return stream.gone(); }));
+        while (sched_stats().goroutines > 1) gosched();  // those that gave way end
       },
       options);
+}
+
+TEST(Concurrent, what_a_handler_leaves_on_its_goroutine_the_next_request_does_not_find) {
+  run([&] {
+    std::vector<std::uint64_t> ids;
+    Server server([&](Request& request, ResponseWriter& w) {
+      ids.push_back(goroutine_id());
+      EXPECT_FALSE(left_behind.has());
+      if (request.path() == "/value") left_behind.set(1);
+      if (request.path() == "/thread") lock_os_thread();
+      EXPECT_TRUE(w.write("done"));
+    });
+    MemoryStream stream;
+    net::StreamSink* sink = server.acceptor().on_accept(stream);
+    ASSERT_NE(sink, nullptr);
+    stream.attach(sink);
+    std::string in;
+    for (const char* path : {"/", "/", "/value", "/thread", "/", "/"}) {
+      in += std::string("GET ") + path + " HTTP/1.1\r\nHost: a\r\n\r\n";
+    }
+    stream.send(in);
+    EXPECT_TRUE(stream.pump_until([&] { return read_responses(stream.written()).size() == 6; }));
+    ASSERT_EQ(ids.size(), 6U);
+    EXPECT_EQ(ids[0], ids[1]);  // nothing was left: the same goes on
+    EXPECT_EQ(ids[1], ids[2]);
+    EXPECT_NE(ids[2], ids[3]);
+    EXPECT_NE(ids[3], ids[4]);
+    EXPECT_EQ(ids[4], ids[5]);
+    stream.end();
+    EXPECT_TRUE(stream.pump_until([&] { return stream.gone(); }));
+  });
 }
 
 TEST(Concurrent, conversations_come_out_right_in_permuted_order) {
