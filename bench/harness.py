@@ -139,13 +139,11 @@ def go_servers(name, procs, scratch):
 
 
 def build_go(name, scratch):
-    go = shutil.which("go")
+    # Debian's versioned packages stay off the PATH, and are newer than what is on it: the newest of all.
+    found = sorted(glob.glob("/usr/lib/go-*/bin/go"), key=lambda p: [int(n) for n in re.findall(r"\d+", p)])
+    go = found[-1] if found else shutil.which("go")
     if not go:
-        # Debian's versioned packages stay off the PATH; take the newest.
-        found = sorted(glob.glob("/usr/lib/go-*/bin/go"), key=lambda p: [int(n) for n in re.findall(r"\d+", p)])
-        if not found:
-            return None, "no Go toolchain on the PATH or in /usr/lib/go-*"
-        go = found[-1]
+        return None, "no Go toolchain on the PATH or in /usr/lib/go-*"
     binary = os.path.join(scratch, "go-" + name)
     environment = dict(os.environ, GOTOOLCHAIN="local", GOPROXY="off", GOFLAGS="", GO111MODULE="auto")
     environment.setdefault("HOME", scratch)
