@@ -113,6 +113,7 @@ void to_cookies(ResponseWriter& w) {
 
 bool put_cookie(ResponseWriter& w, const http::Cookie& cookie) {
   if (http::set_cookie(w, cookie)) return true;
+  w.remove_header("Set-Cookie");  // none of several is set
   bad_request(w, "a cookie that a client would not keep, or read otherwise");
   return false;
 }
@@ -121,7 +122,7 @@ void set_cookies(Request& r, ResponseWriter& w) {
   const auto query = query_of(r, w);
   if (!query) return;
   for (const auto& [name, value] : *query) {
-    if (!put_cookie(w, {.name = name, .value = value})) return w.remove_header("Set-Cookie"), void();
+    if (!put_cookie(w, {.name = name, .value = value})) return;
   }
   to_cookies(w);
 }

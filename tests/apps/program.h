@@ -64,6 +64,8 @@ class Program {
     }
   }
 
+  [[nodiscard]] pid_t pid() const { return pid_; }
+
   void terminate() { ::kill(pid_, SIGTERM); }
 
   int stop() {
