@@ -14,6 +14,7 @@
 namespace heddle::test {
 
 std::string find_tool(const std::string& name) {
+  if (name.starts_with('/')) return name;
   const char* path = std::getenv("PATH");
   std::istringstream folders(std::string(path == nullptr ? "/usr/bin:/bin" : path) +
                              ":/usr/local/sbin:/usr/sbin:/sbin");

@@ -16,7 +16,8 @@
 
 namespace heddle::test {
 
-/// Where the program of that name is: along PATH, or where Debian has what administrators use; empty: nowhere.
+/// Where the program of that name is: itself if it is a path, along PATH, or where Debian has what administrators use; empty:
+/// nowhere.
 [[nodiscard]] std::string find_tool(const std::string& name);
 
 /// Ends the test as skipped unless all those programs are there. In a test's body, outside of run().
