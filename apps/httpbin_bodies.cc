@@ -8,6 +8,7 @@
 #include <chrono>
 #include <random>
 #include <span>
+#include <utility>
 
 #include <heddle/core/context.h>
 #include <heddle/http/multipart.h>
@@ -220,6 +221,8 @@ void sse(Request& r, ResponseWriter& w) {
   if (!count) return;
   const auto interval = query_number(*query, w, "interval", 1000, 0, kMaxInterval);
   if (!interval) return;
+  const auto retry = query_number(*query, w, "retry", 3000, 0, kMaxInterval);  // as browsers do by themselves
+  if (!retry) return;
   std::uint64_t seen = 0;
   if (const auto last = r.header("Last-Event-ID")) {
     const auto [end, error] = std::from_chars(last->data(), last->data() + last->size(), seen);
@@ -229,9 +232,12 @@ void sse(Request& r, ResponseWriter& w) {
   Result<http::SseWriter> events = http::SseWriter::start(r, w);
   if (r.method() == http::Method::kHead) return;
   const Context ctx = r.context();
+  std::optional<std::chrono::milliseconds> pause;  // told once, if it was asked for
+  if (query->find("retry")) pause = std::chrono::milliseconds(*retry);
   while (events && seen < *count) {
     const std::string id = std::to_string(++seen);
-    if (!events->send({.data = R"({"count":)" + id + "}", .id = id})) return;
+    if (!events->send({.data = R"({"count":)" + id + "}", .id = id, .retry = std::exchange(pause, std::nullopt)}))
+      return;
     if (seen < *count && !sleep(ctx, std::chrono::milliseconds(*interval))) return;
   }
 }

@@ -57,7 +57,7 @@ constexpr std::string_view kPage = R"html(<!doctype html>
 <tr><td><a href="/bytes/16?seed=1"><code>/bytes/{n}?seed=</code></a>
   <a href="/stream-bytes/16"><code>/stream-bytes/{n}?seed=&amp;chunk_size=</code></a><td>n random bytes; the same, chunked
 <tr><td><a href="/range/260"><code>/range/{n}</code></a><td>n letters, or a range of them
-<tr><td><a href="/sse?count=5&amp;interval=200"><code>/sse?count=&amp;interval=</code></a><td>server-sent events, that many ms apart
+<tr><td><a href="/sse?count=5&amp;interval=200"><code>/sse?count=&amp;interval=&amp;retry=</code></a><td>server-sent events, that many ms apart
 <tr><td><a href="/gzip"><code>/gzip</code></a> <a href="/brotli"><code>/brotli</code></a> <a href="/zstd"><code>/zstd</code></a>
   <a href="/deflate"><code>/deflate</code></a><td>that coding, if the client accepts it
 <tr><td><a href="/cookies"><code>/cookies</code></a> <a href="/cookies/set?a=1"><code>/cookies/set?name=value</code></a>
@@ -74,7 +74,7 @@ constexpr std::string_view kPage = R"html(<!doctype html>
 const $ = (id) => document.getElementById(id);
 $("sse-start").onclick = () => {
   const got = [];
-  const events = new EventSource("/sse?count=5&interval=200");
+  const events = new EventSource("/sse?count=5&interval=200&retry=200");
   const say = (text) => { $("sse").textContent = text + got.join(" "); };
   events.onopen = () => say("open: ");
   events.onmessage = (e) => { got.push(e.lastEventId); say("open: "); };

@@ -67,10 +67,10 @@ const checks = {
     assert.equal(sha(back), sha(Buffer.concat(Array(64).fill(piece))));
   },
   async fetch_reads_as_it_comes() {
-    let pieces = 0, bytes = 0;
-    for await (const part of (await get("/drip?duration=0.1&numbytes=20")).body) { ++pieces; bytes += part.length; }
-    assert.equal(bytes, 20);
-    assert.ok(pieces > 1, `${pieces} piece`);
+    const response = await get("/drip?duration=600&numbytes=10");
+    const reader = response.body.getReader();
+    assert.equal((await reader.read()).value.length, 1);  // minutes before the end
+    await reader.cancel();
   },
   async fetch_reads_events() {
     let text = "";

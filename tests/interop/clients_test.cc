@@ -29,5 +29,21 @@ TEST(Clients, go) {
   });
 }
 
+// EventSource, a body by fetch as it comes, ranges for a player: the page's demos.
+TEST(Clients, browser) {
+  HEDDLE_NEED_TOOLS("node");
+  std::string browser;
+  for (const char* name : {"chromium", "google-chrome", "chromium-browser"}) {
+    if (browser.empty()) browser = find_tool(name);
+  }
+  if (browser.empty()) GTEST_SKIP() << "no chromium is installed";
+  run([&] {
+    const TempFolder profile;
+    Httpbin server;
+    expect_tool_succeeds("node", {script("browser.mjs"), browser, server.url(), profile.path()});
+    EXPECT_EQ(server.stop(), 0);
+  });
+}
+
 }  // namespace
 }  // namespace heddle::test
