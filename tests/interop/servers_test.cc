@@ -220,7 +220,7 @@ http {
     listen unix:$D/nginx.sock;
     client_max_body_size 32m;
     location = /hello { default_type text/plain; return 200 "hello"; }
-    location = /there { return 301 /hello; }
+    location = /there { absolute_redirect off; return 301 /hello; }
     location = /few { keepalive_requests 2; return 200 "few"; }
     location = /small { client_max_body_size 1k; return 200 "small"; }
     location /files/ {
@@ -287,6 +287,7 @@ TEST(Servers, nginx) {
     EXPECT_EQ(part.status, 206);
     EXPECT_EQ(part.body, text.substr(1000, 1000));
     EXPECT_EQ(ask(client, Method::kHead, url + "/hello").status, 200);
+    EXPECT_EQ(ask(client, Method::kGet, url + "/there").body, "hello");  // redirected
     EXPECT_EQ(client.stats().open, 1u);
 
     Result<http::ClientResponse> response = client.get(url + "/trailers");
