@@ -39,10 +39,10 @@ std::uint64_t splitmix(std::uint64_t x) {
 }
 
 Content random_bytes(std::uint64_t seed) {
-  return [seed](std::uint64_t offset, std::span<char> to) {
+  return [first = splitmix(seed)](std::uint64_t offset, std::span<char> to) {
     std::uint64_t word = 0;
     for (std::size_t i = 0; i < to.size(); ++i, ++offset) {
-      if (i == 0 || offset % 8 == 0) word = splitmix(seed + offset / 8) >> (offset % 8 * 8);
+      if (i == 0 || offset % 8 == 0) word = splitmix(first + offset / 8) >> (offset % 8 * 8);
       to[i] = static_cast<char>(word & 0xff);
       word >>= 8;
     }
