@@ -137,14 +137,14 @@ struct ClientOptions {
   int max_redirects = 10;        ///< One more is kLimit; 0: 3xx responses are answers like others.
   bool allow_downgrade = false;  ///< From https to http: else kDenied.
   /// Asked before each redirect; `via` are the URLs so far. Empty: kFollow.
-  std::function<RedirectChoice(const Url& next, std::span<const Url> via)> on_redirect;
+  std::function<RedirectChoice(const Url& next, std::span<const Url> via)> on_redirect = {};
 
   // ---- seams ----
 
   Dialer dial = dial_target;                       ///< Empty: the same.
-  Securer secure;                                  ///< Empty: https is kUnsupported.
+  Securer secure = {};                             ///< Empty: https is kUnsupported.
   ProxyChooser proxy = proxy_from_environment();   ///< Empty: none. Unix sockets never go by one.
-  std::shared_ptr<CookieStore> cookies;            ///< Null: none are kept. std::make_shared<CookieJar>() keeps them.
+  std::shared_ptr<CookieStore> cookies = {};       ///< Null: none are kept. std::make_shared<CookieJar>() keeps them.
   DecoderFactory decode = decode_coding;           ///< Empty: bodies come as they are.
   std::string accept_encoding{kDecodableCodings};  ///< What `decode` knows, for Accept-Encoding.
   std::string user_agent = "heddle";               ///< If the request has none; empty: not sent.

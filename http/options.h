@@ -60,11 +60,11 @@ struct ServerOptions {
   // ---- hooks ----
 
   /// What every request's context is a child of: its values, its deadline, its end.
-  Context base_context;
+  Context base_context = {};
 
   /// What a handler threw, on its goroutine; the response is dealt with already (500, or a visible cut). It must not
   /// throw. Default: nothing but Server::stats().handler_errors counts it.
-  std::function<void(const Request&, std::exception_ptr)> on_handler_error;
+  std::function<void(const Request&, std::exception_ptr)> on_handler_error = {};
 };
 
 }  // namespace heddle::http
