@@ -40,7 +40,7 @@ void format(DateCache& cache, time_t second) noexcept {
 }
 
 std::int64_t coarse_now() noexcept {
-  // relaxed: set while no scheduler runs, so every reader was started after the store.
+  // relaxed: where it matters the store was made on this thread, or before this one was started.
   if (exact_time.load(std::memory_order_relaxed)) [[unlikely]]
     return nanotime();
   timespec ts;

@@ -20,7 +20,8 @@ char* put_date_line(char* to) noexcept;
 [[nodiscard]] std::int64_t coarse_now() noexcept;
 
 namespace detail {
-/// Makes coarse_now() read nanotime(), which a test may have replaced. Call it while no scheduler runs.
+/// Makes coarse_now() read nanotime(), which a test may have replaced. Threads: any; another thread may go on by the kernel's
+/// clock for a moment, which is the same time unless a test has replaced it, and such a test has one thread.
 void use_exact_time_for_test(bool exact) noexcept;
 }  // namespace detail
 

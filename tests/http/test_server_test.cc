@@ -12,6 +12,7 @@
 #include <heddle/core/test.h>
 #include <heddle/core/wait_group.h>
 #include <heddle/http/mux.h>
+#include <heddle/http/test_faults.h>
 #include <heddle/http/test_server.h>
 
 namespace heddle::http::test {
@@ -216,6 +217,39 @@ TEST(TestServer, takes_a_mux_and_runs_by_the_real_clock_too) {
     EXPECT_EQ(told(client.get(server.url("/users/7"))), "200 user 7");
     EXPECT_EQ(told(client.get(server.url("/nobody"))).substr(0, 3), "404");
   });
+}
+
+TEST(TestServer, serves_goroutines_of_several_ps_over_a_network_with_faults) {
+  heddle::run(
+      [] {
+        const Faults faults{.read_at_most = 40, .write_at_most = 30};
+        TestServer server(hello,
+                          {.capacity = 100, .client_end = with_faults(faults), .server_end = with_faults(faults)});
+        auto client = server.client({.max_per_origin = 5});
+        const std::string text(300, 'x');
+        WaitGroup group;
+        for (int i = 0; i < 10; ++i) {
+          group.go([&] {
+            for (int k = 0; k < 10; ++k) {
+              EXPECT_EQ(told(client.post({}, server.url("/a"), "text/plain", RequestBody::bytes(text))),
+                        "200 hello /a " + text);
+            }
+          });
+          group.go([&] {
+            const Result<std::unique_ptr<TestConn>> conn = server.dial();
+            ASSERT_TRUE(conn);
+            static_cast<void>((*conn)->write(bytes_of("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET")));
+            std::byte one;
+            static_cast<void>((*conn)->read({&one, 1}));
+            (*conn)->reset();
+          });
+        }
+        group.wait();
+        client.close_idle();
+        EXPECT_TRUE(server.close());
+        EXPECT_EQ(server.stats().open, 0u);
+      },
+      {.procs = 4});
 }
 
 TEST(TestServer, listens_on_a_port_of_the_loopback_as_well) {
