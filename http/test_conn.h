@@ -1,8 +1,8 @@
 // TestConn: a connection in memory for tests of what speaks HTTP: it keeps the writer's splits, and can be reset.
 //
 //     auto [near, far] = http::test::conn_pair();
-//     near->write(bytes("GET / HT"));     // the far end reads "GET / HT", and then
-//     near->write(bytes("TP/1.1\r\n"));   // "TP/1.1\r\n": two reads, however late it comes to read
+//     near->write(bytes_of("GET / HT"));     // the far end reads "GET / HT", and then
+//     near->write(bytes_of("TP/1.1\r\n"));   // "TP/1.1\r\n": two reads, however late it comes to read
 //     near->reset();                      // whatever it has not read is lost, as after a RST
 //
 // Over net::MemoryConn (net/memory.h), which has all the rest: deadlines, contexts, half-close, and waits that a test's
