@@ -142,9 +142,7 @@ TEST(TestRecording, a_tap_notes_both_directions_with_the_tests_time) {
 }
 
 TEST(TestReplay, a_handler_that_says_the_same_passes) {
-  heddle::test::explore(20, [] {
-    EXPECT_EQ(replay(*Recording::parse(kText), hello).difference, "");
-  });
+  heddle::test::explore(20, [] { EXPECT_EQ(replay(*Recording::parse(kText), hello).difference, ""); });
 }
 
 // What our server says to the client of kText today, as a recording.
