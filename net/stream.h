@@ -6,7 +6,7 @@
 //
 //     scheduler's side of the home worker             any goroutine (one writer at a time)
 //     sink->on_data(bytes) …                          stream->try_writev / send_of_file / wait_writable
-//     sink->on_end(reason)      once                  stream->pause / resume / set_timer
+//     sink->on_end(reason)      once                  stream->pause / resume / set_timer / wake_writer
 //     sink->on_timer()                                stream->shutdown_write / close
 //     sink->on_closed()         once, last
 //
@@ -27,7 +27,9 @@
 #include <string>
 
 #include <heddle/core/clock.h>
+#include <heddle/core/context.h>
 #include <heddle/core/error.h>
+#include <heddle/net/address.h>
 
 namespace heddle::net {
 
@@ -73,8 +75,18 @@ class Stream {
     return std::unexpected(Error{Code::kUnsupported, 0, "sendfile"});
   }
 
-  /// Parks until a write may succeed, the deadline passes (kTimeout), or the stream is closed or fails.
-  [[nodiscard]] virtual Result<void> wait_writable(TimePoint deadline) = 0;
+  /// Parks until a write may succeed, or somebody calls wake_writer(). It may return sooner: try, and wait again.
+  ///
+  /// Errors:  kTimeout past the deadline, the code of the end of `ctx`, kClosed, and what waiting itself can meet. Each is
+  ///          looked at when it begins and while it waits; that the stream has failed is for the next write to tell.
+  /// Threads: a goroutine, which is the writer.
+  [[nodiscard]] virtual Result<void> wait_writable(TimePoint deadline, const Context& ctx) = 0;
+  [[nodiscard]] Result<void> wait_writable(TimePoint deadline) { return wait_writable(deadline, Context()); }
+
+  /// Ends the wait of wait_writable(), or the next one if nobody waits: for who has changed something that the writer looks
+  /// at before it waits. So a change that is made before the call is never missed.
+  /// Threads: any, while the stream is not closed; also with the sink's own lock held.
+  virtual void wake_writer() = 0;
 
   /// Stops on_data soon (what is under way may still come); a full socket then holds the peer back. Any thread.
   virtual void pause() = 0;
@@ -93,6 +105,14 @@ class Stream {
 
   /// "127.0.0.1:40312"; empty if unknown.
   [[nodiscard]] virtual std::string peer_address() const = 0;
+
+  /// The two ends. Errors: kUnsupported if this kind of stream knows none, kClosed, the errno of getsockname(2).
+  [[nodiscard]] virtual Result<Address> local_address() const {
+    return std::unexpected(Error{Code::kUnsupported, 0, "local_address"});
+  }
+  [[nodiscard]] virtual Result<Address> remote_address() const {
+    return std::unexpected(Error{Code::kUnsupported, 0, "remote_address"});
+  }
 
  protected:
   ~Stream() = default;

@@ -35,12 +35,9 @@ void StreamConn::open_stream(int new_fd, AcceptDesc& from_listener, NetPoller& o
 
 Result<std::size_t> StreamConn::try_writev(std::span<const iovec> iov) {
   switch (lock.enter(lock.generation(), FdUse::kWrite)) {
-    case FdEnter::kClosed:
-      return std::unexpected(Error{Code::kClosed, 0, "write"});
-    case FdEnter::kBusy:
-      fatal("fd %d: two writers on one stream", fd);
-    case FdEnter::kInside:
-      break;
+    case FdEnter::kClosed: return std::unexpected(Error{Code::kClosed, 0, "write"});
+    case FdEnter::kBusy: fatal("fd %d: two writers on one stream", fd);
+    case FdEnter::kInside: break;
   }
   constexpr int kFlags = MSG_DONTWAIT | MSG_NOSIGNAL;
   ssize_t n = 0;
@@ -74,19 +71,23 @@ Result<std::size_t> StreamConn::send_of_file(int file, std::uint64_t offset, std
   }
 }
 
-Result<void> StreamConn::wait_writable(TimePoint until) {
+Result<void> StreamConn::wait_writable(TimePoint until, const Context& ctx) {
   switch (lock.enter(lock.generation(), FdUse::kWrite)) {
-    case FdEnter::kClosed:
-      return std::unexpected(Error{Code::kClosed, 0, "write"});
-    case FdEnter::kBusy:
-      fatal("fd %d: two writers on one stream", fd);
-    case FdEnter::kInside:
-      break;
+    case FdEnter::kClosed: return std::unexpected(Error{Code::kClosed, 0, "write"});
+    case FdEnter::kBusy: fatal("fd %d: two writers on one stream", fd);
+    case FdEnter::kInside: break;
   }
-  const WaitResult result = wait_until(Mode::kWrite, to_nanos(until), WaitReason::kIoWait);
+  const WaitResult result = wait_until(Mode::kWrite, to_nanos(until), WaitReason::kIoWait, &ctx);
   leave(FdUse::kWrite);
-  if (result.status != WaitStatus::kReady) return std::unexpected(to_error(result, "write"));
+  if (result.status != WaitStatus::kReady) return std::unexpected(to_error(result, "write", &ctx));
   return {};
+}
+
+// A false readiness: it is kept until the next wait (ready_word.h I1) and costs the writer one try.
+void StreamConn::wake_writer() {
+  if (lock.enter(lock.generation(), FdUse::kOther) != FdEnter::kInside) return;
+  if (G* g = out.notify()) ready(g);
+  leave(FdUse::kOther);
 }
 
 void StreamConn::pause() {
@@ -124,6 +125,18 @@ std::string StreamConn::peer_address() const {
   self->leave(FdUse::kOther);
   if (status < 0) return {};  // ENOTCONN: reset meanwhile
   return Address::from(reinterpret_cast<const sockaddr*>(&storage), length).to_string();
+}
+
+Result<Address> StreamConn::local_address() const {
+  const Inside inside({const_cast<StreamConn*>(this), lock.generation()}, FdUse::kOther, "local_address");
+  if (!inside) return closed("local_address");
+  return local_address_of(fd);
+}
+
+Result<Address> StreamConn::remote_address() const {
+  const Inside inside({const_cast<StreamConn*>(this), lock.generation()}, FdUse::kOther, "remote_address");
+  if (!inside) return closed("remote_address");
+  return peer_address_of(fd);
 }
 
 void StreamConn::deliver_end(Error reason) noexcept {

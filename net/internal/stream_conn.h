@@ -29,13 +29,17 @@ struct StreamConn final : PollDesc, WheelEntry, Stream {
   // Stream.
   Result<std::size_t> try_writev(std::span<const iovec> iov) override;
   Result<std::size_t> send_of_file(int file, std::uint64_t offset, std::size_t size) override;
-  Result<void> wait_writable(TimePoint deadline) override;
+  using Stream::wait_writable;
+  Result<void> wait_writable(TimePoint deadline, const Context& ctx) override;
+  void wake_writer() override;
   void pause() override;
   void resume() override;
   void set_timer(std::int64_t when) override;
   void shutdown_write() override;
   void close() override;
   std::string peer_address() const override;
+  Result<Address> local_address() const override;
+  Result<Address> remote_address() const override;
 
   // --- the home, on the scheduler's side ---
 
@@ -44,19 +48,20 @@ struct StreamConn final : PollDesc, WheelEntry, Stream {
 
   /// True if the back end should read: adopted, wanted, not ended, not closing.
   [[nodiscard]] bool reads() const noexcept {
-    return sink != nullptr && !ended && wants_data.load(std::memory_order_relaxed) && !lock.closing();  // relaxed: a post follows a change
+    return sink != nullptr && !ended && wants_data.load(std::memory_order_relaxed) &&
+           !lock.closing();  // relaxed: a post follows a change
   }
   void deliver(std::span<const std::byte> bytes) noexcept {
     if (!lock.closing()) sink->on_data(bytes);
   }
   void deliver_end(Error reason) noexcept;
 
-  StreamSink* sink = nullptr;            // by adopt(), then constant
-  AcceptDesc* listener = nullptr;        // until adopted; holds it
-  std::atomic<bool> wants_data{true};    // pause() and resume(), anybody
-  bool ended = false;                    // the home's
-  bool doubted = false;                  // the home's: in UringPoller::doubts_
-  bool readable = false;                 // the home's: an edge has come and the socket is not known to be empty (epoll)
+  StreamSink* sink = nullptr;          // by adopt(), then constant
+  AcceptDesc* listener = nullptr;      // until adopted; holds it
+  std::atomic<bool> wants_data{true};  // pause() and resume(), anybody
+  bool ended = false;                  // the home's
+  bool doubted = false;                // the home's: in UringPoller::doubts_
+  bool readable = false;               // the home's: an edge has come and the socket is not known to be empty (epoll)
 };
 
 static_assert(sizeof(StreamConn) <= 256, "an idle connection is to cost net less than 300 bytes");

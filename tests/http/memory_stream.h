@@ -7,11 +7,12 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <unistd.h>
+#include <heddle/core/context.h>
 #include <heddle/core/go.h>
 #include <heddle/core/lock.h>
 #include <heddle/core/park.h>
 #include <heddle/net/stream.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -163,19 +164,33 @@ class MemoryStream final : public net::Stream {
     return sent;
   }
 
-  Result<void> wait_writable(TimePoint deadline) override {
+  using net::Stream::wait_writable;
+  Result<void> wait_writable(TimePoint deadline, const Context& ctx) override {
     lock_.lock();
     EXPECT_FALSE(closed_) << "a wait after close()";
-    if (budget_ != 0 || broken_ || shut_) {
+    EXPECT_EQ(waiter_, nullptr) << "two writers wait";
+    if (budget_ != 0 || broken_ || shut_ || std::exchange(woken_, false)) {
       lock_.unlock();
       return {};
     }
     waiter_ = current_g();
     wait_deadline_ = to_nanos(deadline);
+    wait_ctx_ = &ctx;
     timed_out_ = false;
     park_unlock(lock_, WaitReason::kHttpWrite);
+    if (const auto over = ctx.err()) return std::unexpected(Error{over->code, 0, "write"});
     if (timed_out_) return std::unexpected(Error{Code::kTimeout, 0, "write"});
     return {};
+  }
+  void wake_writer() override {
+    G* g = nullptr;
+    {
+      LockGuard guard(lock_);
+      EXPECT_FALSE(closed_);
+      g = take_waiter_locked();
+      woken_ = g == nullptr;
+    }
+    if (g != nullptr) ready(g);
   }
 
   void pause() override {
@@ -225,7 +240,7 @@ class MemoryStream final : public net::Stream {
       const std::int64_t now = nanotime();
       if (closed_) {
         if (!gone_) what = kClosed;
-      } else if (waiter_ != nullptr && wait_deadline_ <= now) {
+      } else if (waiter_ != nullptr && (wait_deadline_ <= now || wait_ctx_->err())) {
         timed_out_ = true;
         late = take_waiter_locked();
       } else if (timer_ <= now) {
@@ -286,6 +301,8 @@ class MemoryStream final : public net::Stream {
   std::int64_t timer_ = kNever;
   G* waiter_ = nullptr;
   std::int64_t wait_deadline_ = kNever;
+  const Context* wait_ctx_ = nullptr;
+  bool woken_ = false;
 };
 
 }  // namespace heddle::http::test

@@ -49,7 +49,9 @@ TEST_P(StreamOnProcs, an_echo_sink_returns_every_byte_in_order) {
     auto listener = must_listen_streams(acceptor);
     WaitGroup wg;
     for (int i = 0; i < 40; ++i) {
-      wg.go([&, i] { check_echo(must(dial(listener->local_address())), i == 0 ? 8 << 20 : 20'000, static_cast<std::uint64_t>(i)); });
+      wg.go([&, i] {
+        check_echo(must(dial(listener->local_address())), i == 0 ? 8 << 20 : 20'000, static_cast<std::uint64_t>(i));
+      });
     }
     wg.wait();
     until([&] { return acceptor.live.load() == 0; });
@@ -294,6 +296,82 @@ TEST(Stream, wait_writable_ends_at_its_deadline_and_at_close) {
     wg.wait();
     until([&] { return closed.load(); });
     finish(*listener);
+  });
+}
+
+// Runs `fn(stream)` with a stream whose peer takes nothing and has taken all it ever will.
+template <class F>
+void with_full_stream(F fn) {
+  with_procs(2, [&] {
+    std::atomic<Stream*> the_stream{nullptr};
+    std::atomic<bool> closed{false};
+    TestAcceptor acceptor([&](Stream& stream) {
+      auto* sink = new TestSink(stream);
+      sink->closed = [&] { closed = true; };
+      the_stream = &stream;
+      return sink;
+    });
+    auto listener = must_listen_streams(acceptor);
+    Conn conn = must(dial(listener->local_address()));
+    until([&] { return the_stream.load() != nullptr; });
+    Stream& stream = *the_stream.load();
+    EXPECT_EQ(stream.remote_address(), conn.local_address());
+    EXPECT_EQ(stream.local_address(), conn.remote_address());
+    const std::vector<std::byte> block = bytes_of(1 << 20);
+    const iovec iov{const_cast<std::byte*>(block.data()), block.size()};
+    while (stream.try_writev({&iov, 1}) || stream.wait_writable(now() + 30ms)) {
+    }
+    fn(stream);
+    stream.close();
+    until([&] { return closed.load(); });
+    finish(*listener);
+  });
+}
+
+TEST(Stream, wait_writable_ends_with_its_context) {
+  with_full_stream([](Stream& stream) {
+    const auto [over, cancel_now] = with_cancel(Context());
+    cancel_now();
+    const Result<void> early = stream.wait_writable(patience(), over);
+    ASSERT_FALSE(early);
+    EXPECT_EQ(early.error().code, Code::kCanceled);
+    const auto timed = with_timeout(Context(), 5ms).ctx;
+    const Result<void> late = stream.wait_writable(patience(), timed);
+    ASSERT_FALSE(late);
+    EXPECT_EQ(late.error().code, Code::kTimeout);
+    const auto [ctx, cancel] = with_cancel(Context());
+    WaitGroup wg;
+    wg.go([&] {
+      const Result<void> ready = stream.wait_writable(patience(), ctx);
+      ASSERT_FALSE(ready);
+      EXPECT_EQ(ready.error().code, Code::kCanceled);
+    });
+    gosched();
+    cancel();
+    wg.wait();
+  });
+}
+
+// Whoever changes what the writer looks at, and then calls, is heard: whether the writer looks, waits, or is between the two.
+TEST(Stream, wake_writer_is_never_missed) {
+  with_full_stream([](Stream& stream) {
+    stream.wake_writer();  // nobody waits: remembered
+    EXPECT_TRUE(stream.wait_writable(patience()));
+    constexpr int kRounds = 20'000;
+    std::atomic<int> changed{0}, seen{0};
+    WaitGroup wg;
+    wg.go([&] {
+      for (int want = 1; want <= kRounds; ++want) {
+        while (changed.load() < want) ASSERT_TRUE(stream.wait_writable(patience()));
+        seen = want;
+      }
+    });
+    for (int i = 1; i <= kRounds; ++i) {
+      changed = i;
+      stream.wake_writer();
+      while (i % 16 == 0 && seen.load() < i) gosched();  // else run ahead
+    }
+    wg.wait();
   });
 }
 
