@@ -73,6 +73,8 @@ Context Request::context() {
   return *context_;
 }
 
+Context Request::draining() const { return conn_.draining(); }
+
 Request::~Request() {
   if (!cancel_) return;
   conn_.stop_watch();

@@ -59,6 +59,10 @@ class Request {
   ///
   /// Made when first asked for. Errors: throws std::bad_alloc. Threads: the handler's goroutine; what it returns, anywhere.
   [[nodiscard]] Context context();
+  /// Ends when Server::shutdown() begins: for a handler that would go on until its client leaves (an upgraded connection,
+  /// a stream of events) and that has a way to take its leave. What is still there when the grace is over is cut.
+  /// Threads: as context().
+  [[nodiscard]] Context draining() const;
   /// Puts `ctx`, a child of context(), in its place, for those that are called with this request. For middleware, which
   /// puts the old one back.
   void set_context(Context ctx) noexcept { context_ = std::move(ctx); }

@@ -235,6 +235,7 @@ Result<void> ResponseWriter::write(std::string_view bytes) {
   if (mode_ == Mode::kNothing && !begin(bytes.size())) return failure("http write");
   switch (mode_) {
     case Mode::kNothing: break;
+    case Mode::kTaken: return std::unexpected(refusal(Code::kInvalid));
     case Mode::kNoBody:
       if (bytes.empty()) return {};
       return std::unexpected(refusal(Code::kInvalid));
@@ -262,6 +263,7 @@ Result<void> ResponseWriter::write(std::string_view bytes) {
 Result<void> ResponseWriter::flush() {
   if (filter_ != nullptr) [[unlikely]]
     return through_filter([&](BodyFilter& filter) { return filter.flush(*this); });
+  if (mode_ == Mode::kTaken) return std::unexpected(refusal(Code::kInvalid));
   if (mode_ == Mode::kNothing && !begin(0)) return failure("http flush");
   if (mode_ == Mode::kMeasured && !to_stream()) return failure("http flush");
   commit();
@@ -272,6 +274,8 @@ Result<void> ResponseWriter::flush() {
 // Writes the head, with `guess` as the length of a body that the handler has not announced.
 bool ResponseWriter::begin(std::uint64_t guess) {
   const std::string_view own = fields();
+  if (status_ / 100 == 2 && conn_.exchange().head.method == Method::kConnect) [[unlikely]]
+    status_ = kStatusNotImplemented;  // whoever answers does not know what was asked: see tunnel()
   if (!out_.make_room(kStatusLineMax + kDateLineSize + own.size() + kSlack)) return false;
   if (!allows_body(status_)) {
     mode_ = Mode::kNoBody;
@@ -302,6 +306,7 @@ char* ResponseWriter::put_tail(char* to, Mode mode, std::uint64_t length) const 
   }
   switch (mode) {
     case Mode::kNothing:
+    case Mode::kTaken:
     case Mode::kUntilClose: break;
     case Mode::kNoBody:
       // No length with 204 (RFC 9110 s8.6); 205 says that there is nothing (s15.3.6); 304 only what the handler knows
@@ -417,6 +422,7 @@ bool ResponseWriter::finish() {
     if (!committed_) out_.drop_current();
     return false;
   }
+  if (mode_ == Mode::kTaken) return false;  // the connection ends here
   if (mode_ == Mode::kNothing && !begin(0)) return false;
   if (out_.failed()) return false;
   switch (mode_) {
@@ -431,6 +437,7 @@ bool ResponseWriter::finish() {
       }
       break;
     case Mode::kNothing:
+    case Mode::kTaken:
     case Mode::kUntilClose:
     case Mode::kNoBody: break;
   }

@@ -9,7 +9,8 @@
 //   kNothing ---------> kMeasured ---------------------------> kChunked | kUntilClose
 //       |  \  write, Content-Length set by the handler
 //       |   '-----------> kFixed
-//       '--- 204, 304, 205 ---> kNoBody                    finish() ends each of them
+//       |--- 204, 304, 205 ---> kNoBody                    finish() ends each of them
+//       '--- upgrade(), tunnel() ---> kTaken               the bytes are another protocol's, until the handler returns
 //
 // I1. A response is replaced by a 500 only while none of it has been committed (output.h); afterwards a failure is
 //     shown by cutting the connection, never by an end that looks whole.
@@ -25,12 +26,17 @@
 
 #include <heddle/core/error.h>
 
+namespace heddle::net {
+class Transport;
+}
+
 namespace heddle::http {
 
 class BodyFilter;
 class FileBody;
 class Output;
 class ServerConn;
+enum class HalfClose : std::uint8_t;
 
 /// Bytes of status line and fields that a response may have.
 inline constexpr std::size_t kMaxResponseFields = 12 * 1024;
@@ -95,6 +101,35 @@ class ResponseWriter {
   /// Returns: false if some of it may be on its way to the client, or had been written by then. Nothing changes then.
   bool rewind(const Mark& mark);
 
+  /// Answers 101 (Switching Protocols) and gives the connection to `protocol`, "websocket" for one: the client's bytes from
+  /// those right behind its head on, and the way back to it. The fields that were set go with the 101; Connection and
+  /// Upgrade are put there. Parks until the answer, and those of earlier requests, are sent.
+  ///
+  /// Returns: what to read and write by, as net/transport.h says, with deadlines of its own: no time-out of the server's
+  ///          applies any more. It has no more than some 128 KiB read ahead; then the client is held back. When the
+  ///          handler returns the connection is ended in order, in stages (RFC 9112 s9.6).
+  ///          A client that ends its half is taken to leave: once that end has been read, or when nothing is left to be
+  ///          read before it, Request::context() is cancelled, too. Past the grace of Server::shutdown() the connection
+  ///          is cut, and its calls end with kClosed; Request::draining() tells of the beginning.
+  /// Errors:  kInvalid if the request does not ask for it (HTTP/1.1, Connection: upgrade, the protocol among those of
+  ///          Upgrade, in any case), has a body that is not read to its end, if the response has begun, or `protocol` is
+  ///          not name[/version]: nothing has changed then, and the handler answers as it likes (require_upgrade()).
+  ///          Else the connection has failed (kReset, kTimeout past write_timeout, kNoResources).
+  /// Threads: the handler's goroutine. What it returns: one goroutine reads and one writes.
+  /// Lifetime: until the handler returns. Calls of other goroutines that are under way then end with kClosed, and are waited
+  ///          for; none may begin.
+  /// Source:  RFC 9110 s7.8.
+  [[nodiscard]] Result<net::Transport*> upgrade(std::string_view protocol);
+
+  /// The same for CONNECT: answers 2xx (200 if nothing was set) without framing, and gives the bytes, for the handler to pass
+  /// on to Request::host() and back. A client that ends its half here has no more to send, and may go on to receive: that
+  /// is for the handler to read and pass on, and does not end Request::context(). Whatever else is answered to CONNECT
+  /// ends the connection; a 2xx without tunnel() is made 501, so that the client never believes in a tunnel.
+  ///
+  /// Errors:  kInvalid for another method, a status that is not 2xx, or if the response has begun; else as upgrade().
+  /// Source:  RFC 9110 s9.3.6.
+  [[nodiscard]] Result<net::Transport*> tunnel();
+
   /// Ends the connection after this response, and says so in it.
   void close_connection() noexcept { close_ = true; }
 
@@ -114,8 +149,9 @@ class ResponseWriter {
   friend class BodyFilter;
   friend class FileBody;
   friend class ServerConn;
+  friend void require_upgrade(ResponseWriter& writer, std::string_view protocol);
 
-  enum class Mode : std::uint8_t { kNothing, kMeasured, kFixed, kChunked, kUntilClose, kNoBody };
+  enum class Mode : std::uint8_t { kNothing, kMeasured, kFixed, kChunked, kUntilClose, kNoBody, kTaken };
 
   ResponseWriter(ServerConn& conn, Output& out, bool head_only, bool http10) noexcept
       : conn_(conn), out_(out), head_only_(head_only), http10_(http10) {}
@@ -148,6 +184,7 @@ class ResponseWriter {
   template <class Call>
   Result<void> through_filter(Call call);
 
+  Result<net::Transport*> take_over(std::string_view tail, HalfClose half);
   bool begin(std::uint64_t guess);
   char* put_tail(char* to, Mode mode, std::uint64_t length) const noexcept;
   bool rewrite_tail(Mode mode, std::uint64_t length, std::string_view behind);
@@ -179,5 +216,9 @@ class ResponseWriter {
   std::string more_fields_;        // all of them, once they outgrow it; then it does not count
   char inline_fields_[kInlineFields];
 };
+
+/// Answers 426 (Upgrade Required): that this resource speaks `protocol` alone, for a request that did not ask for it.
+/// Source: RFC 9110 s15.5.22.
+void require_upgrade(ResponseWriter& writer, std::string_view protocol);
 
 }  // namespace heddle::http

@@ -125,6 +125,7 @@ bool Server::shutdown(Duration grace) {
   // relaxed: the phase, stored after it, is published by the connections' locks.
   core_->last_chance.store(std::min<std::int64_t>(kLastChance.count(), grace.count() / 2), std::memory_order_relaxed);
   core_->enter(ServerPhase::kDraining);
+  core_->draining.cancel(Error{Code::kClosed, 0, "http shutdown"});
   // The list is looked at every now and then: whoever closes last need not know who waits. Go's Shutdown does the same.
   auto wait_until = [this](std::int64_t deadline) {
     for (Duration pause = 1ms; core_->open() != 0; pause = std::min<Duration>(pause * 2, 20ms)) {

@@ -10,6 +10,7 @@
 
 namespace heddle::http {
 
+inline constexpr int kStatusSwitchingProtocols = 101;
 inline constexpr int kStatusOk = 200;
 inline constexpr int kStatusCreated = 201;
 inline constexpr int kStatusAccepted = 202;
@@ -35,6 +36,7 @@ inline constexpr int kStatusUriTooLong = 414;
 inline constexpr int kStatusUnsupportedMediaType = 415;
 inline constexpr int kStatusRangeNotSatisfiable = 416;
 inline constexpr int kStatusExpectationFailed = 417;
+inline constexpr int kStatusUpgradeRequired = 426;
 inline constexpr int kStatusTooManyRequests = 429;
 inline constexpr int kStatusHeaderFieldsTooLarge = 431;
 inline constexpr int kStatusInternalServerError = 500;

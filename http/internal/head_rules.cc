@@ -142,7 +142,7 @@ LineVerdict judge_line(std::string_view line, const HeadLimits& limits) noexcept
   const std::optional<Method> method = parse_method(line.substr(0, space));
   if (!method) return {kStatusNotImplemented};
   Target parts;
-  if (*method != Method::kConnect && !split_target(target, *method, parts)) return {kStatusBadRequest};
+  if (!split_target(target, *method, parts)) return {kStatusBadRequest};
   return {0, version[7] > '1' ? last + 8 : 0};
 }
 
@@ -161,7 +161,7 @@ int check_head(Exchange& x, Method method) {
   if (const int status = take_fields(x, s); status != 0) return status;
   // RFC 9112 s3.2.
   if (s.hosts > 1 || (s.hosts == 0 && x.head.minor != 0)) return kStatusBadRequest;
-  if (method == Method::kConnect || method == Method::kTrace) return kStatusNotImplemented;
+  if (method == Method::kTrace) return kStatusNotImplemented;
 
   Target target;
   const std::string_view text = x.text(x.head.target_at, x.head.target_size);
@@ -184,6 +184,8 @@ int check_head(Exchange& x, Method method) {
   if (target.escaped) x.path = decode_path(target.path);
 
   if (const int status = take_framing(x, s); status != 0) return status;
+  // RFC 9110 s9.3.6: content has no meaning there; what follows could be read as content, or as the tunnel's first bytes.
+  if (method == Method::kConnect && x.body.kind != BodyKind::kNone) return kStatusBadRequest;
 
   // RFC 9112 s9.3. "close" wins over "keep-alive".
   x.head.keep_alive = !s.close && (x.head.minor != 0 || s.keep_alive);

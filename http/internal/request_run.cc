@@ -9,6 +9,7 @@
 #include <heddle/http/internal/head_parser.h>
 #include <heddle/http/internal/server_conn.h>
 #include <heddle/http/internal/server_core.h>
+#include <heddle/http/internal/upgraded_conn.h>
 #include <heddle/http/internal/wall_clock.h>
 #include <heddle/http/request.h>
 #include <heddle/http/response_writer.h>
@@ -60,6 +61,8 @@ bool ServerConn::run_handler(ResponseWriter& writer) {
   } catch (...) {
     thrown = std::current_exception();
   }
+  if (switched_) [[unlikely]]
+    release_upgraded();
   if (thrown) [[unlikely]] {
     core_.handler_failed(request, std::move(thrown));
     if (!writer.replace(kStatusInternalServerError)) return false;  // cut: what was sent must not look whole
@@ -73,11 +76,66 @@ bool ServerConn::answer_fault(ResponseWriter& writer) { return writer.replace(x_
 
 bool ServerConn::must_close() const noexcept {
   if (!x_->head.keep_alive || x_->head.fault != 0 || core_.phase() != ServerPhase::kServing) return true;
+  // What a client sends behind CONNECT, not waiting for the answer, is not meant for us: never a request.
+  if (x_->head.method == Method::kConnect) return true;
   const Body& body = x_->body;
   if (body.done) [[likely]]
     return false;
   // A client that was never told to go on may send the body or not: the next bytes could be read in two ways.
   return continue_due_ || body.fault != 0 || (body.kind == BodyKind::kFixed && body.left > core_.options.max_drain);
+}
+
+// ---- another protocol ----
+
+UpgradedConn* ServerConn::take_over(HalfClose half) noexcept {
+  // The hook would send what waits in out_, which belongs to the responses before: that is done in a moment.
+  set_on_park(nullptr, nullptr);
+  switched_ = true;
+  LockGuard guard(lock_);
+  WakeList nobody;
+  try {
+    upgraded_ = new UpgradedConn(lock_, stream_, half, [this] { client_left(); });
+    if (std::exchange(paused_, false)) upgraded_->paused_locked();
+    // What came behind the head, in its order.
+    Exchange& x = *x_;
+    upgraded_->push_locked(std::as_bytes(std::span(x.data + x.read, x.filled - x.read)), nobody);
+    x.read = x.visible = x.filled;
+    if (chunk_ == nullptr) chunk_ = inbound_.pop();
+    for (; chunk_ != nullptr; chunk_ = inbound_.pop()) {
+      upgraded_->push_locked(std::as_bytes(std::span(chunk_->data + chunk_->begin, chunk_->end - chunk_->begin)),
+                             nobody);
+      Inbound::free(chunk_);
+    }
+    if (ended_) upgraded_->end_locked(Error{dead_ ? Code::kReset : Code::kEof, 0, "http request"}, nobody);
+    overflow_ = false;
+  } catch (const std::bad_alloc&) {
+    dead_ = true;
+    return nullptr;
+  }
+  return upgraded_;
+}
+
+// After the handler, which may have left without a word.
+void ServerConn::release_upgraded() {
+  if (upgraded_ == nullptr) return;
+  upgraded_->end_use();
+  UpgradedConn* gone = nullptr;
+  {
+    LockGuard guard(lock_);
+    dead_ = dead_ || upgraded_->failed_locked();
+    gone = std::exchange(upgraded_, nullptr);
+  }
+  delete gone;
+}
+
+// A reader has met the end of the client's half, and the client leaves by that.
+void ServerConn::client_left() noexcept {
+  std::optional<CancelFunc> cancel;
+  {
+    LockGuard guard(lock_);
+    cancel = watcher_locked();
+  }
+  if (cancel) (*cancel)(Error{Code::kEof, 0, "http request"});
 }
 
 // ---- the body ----
@@ -294,8 +352,8 @@ bool ServerConn::hand_over_locked() {
 // Its last request has come whole, it said that no other follows (RFC 9112 s9.6: it must not send more), and none has.
 bool ServerConn::client_is_done_locked() const noexcept {
   const Exchange& x = *x_;
-  return !x.head.keep_alive && x.head.fault == 0 && x.body.done && x.body.fault == 0 && x.read == x.filled &&
-         chunk_ == nullptr && inbound_.empty();
+  return !switched_ && !x.head.keep_alive && x.head.fault == 0 && x.body.done && x.body.fault == 0 &&
+         x.read == x.filled && chunk_ == nullptr && inbound_.empty();
 }
 
 void ServerConn::end_connection() {

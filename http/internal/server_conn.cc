@@ -10,6 +10,7 @@
 #include <heddle/core/go.h>
 #include <heddle/http/internal/head_parser.h>
 #include <heddle/http/internal/server_core.h>
+#include <heddle/http/internal/upgraded_conn.h>
 #include <heddle/http/internal/wall_clock.h>
 #include <heddle/http/status.h>
 
@@ -18,7 +19,7 @@ namespace {
 
 constexpr std::size_t kMaxQueued = 64 * 1024;  // bytes that wait for a busy goroutine before the peer is held back
 constexpr const char* kClientOp = "http request";
-constexpr int kLingerTimes = 10;               // how often input may renew the linger clock
+constexpr int kLingerTimes = 10;  // how often input may renew the linger clock
 
 std::int64_t after(std::int64_t now, std::chrono::nanoseconds d) noexcept {
   return d > Duration::zero() ? nanos_after(now, d) : kNever;
@@ -110,11 +111,21 @@ void ServerConn::spawn() {
 
 void ServerConn::data_while_running(std::span<const std::byte> bytes) {
   G* reader = nullptr;
+  WakeList woken;
   std::optional<CancelFunc> cancel;
   {
     LockGuard guard(lock_);
     // relaxed: the lock orders it. Keeps I1: it may be ours by now.
-    if (state_.load(std::memory_order_relaxed) == State::kRunning) {
+    if (upgraded_ != nullptr) {
+      try {
+        upgraded_->push_locked(bytes, woken);
+      } catch (const std::bad_alloc&) {  // as below
+        dead_ = ended_ = true;
+        upgraded_->end_locked(Error{Code::kNoResources, 0, kClientOp}, woken);
+        cancel = watcher_locked();
+      }
+      bytes = {};
+    } else if (state_.load(std::memory_order_relaxed) == State::kRunning) {
       if (reader_.g != nullptr) {
         if (reader_.room != 0) {
           // A fixed-length body: straight into the reader's memory. It is parked, so its body's count is ours to move.
@@ -147,6 +158,7 @@ void ServerConn::data_while_running(std::span<const std::byte> bytes) {
     }
   }
   if (reader != nullptr) ready(reader);
+  woken.wake();
   cancel_aside(std::move(cancel), Error{Code::kNoResources, 0, kClientOp});
   if (!bytes.empty()) on_data(bytes);
 }
@@ -155,15 +167,18 @@ void ServerConn::data_while_running(std::span<const std::byte> bytes) {
 
 void ServerConn::on_end(Error reason) {
   G* reader = nullptr;
+  WakeList woken;
   std::optional<CancelFunc> cancel;
   {
     LockGuard guard(lock_);
     ended_ = true;
     dead_ = dead_ || reason.code != Code::kEof;
     reader = take_reader_locked();
-    cancel = watcher_locked();
+    if (upgraded_ != nullptr) upgraded_->end_locked(reason, woken);
+    if (client_left_locked()) cancel = watcher_locked();
   }
   if (reader != nullptr) ready(reader);
+  woken.wake();
   cancel_aside(std::move(cancel), Error{reason.code, reason.sys, kClientOp});
   // acquire: as in on_data(). A goroutine that runs answers the requests that came whole, then sees ended_ and closes;
   // one that handed over before the section left the closing to us.
@@ -179,6 +194,7 @@ void ServerConn::on_end(Error reason) {
 void ServerConn::on_timer() {
   enum class Due : std::uint8_t { kNothing, kIdleOver, kHeadOver, kLingerOver, kCut } due = Due::kNothing;
   G* reader = nullptr;
+  WakeList woken;
   std::optional<CancelFunc> cancel;
   {
     LockGuard guard(lock_);
@@ -194,6 +210,7 @@ void ServerConn::on_timer() {
         reader = take_reader_locked();
         cancel = watcher_locked();
         stream_.shutdown_write();  // a writer that waits fails; see I4
+        if (upgraded_ != nullptr) upgraded_->cut_locked(woken);
         due = Due::kNothing;
       }
     } else {
@@ -214,6 +231,7 @@ void ServerConn::on_timer() {
     }
   }
   if (reader != nullptr) ready(reader);
+  woken.wake();
   cancel_aside(std::move(cancel), Error{Code::kClosed, 0, kClientOp});
   switch (due) {
     case Due::kNothing: return;
@@ -310,12 +328,14 @@ void ServerConn::let_more_come_locked() {
 
 const Context& ServerConn::base_context() const noexcept { return core_.options.base_context; }
 
+const Context& ServerConn::draining() const noexcept { return core_.draining.ctx; }
+
 void ServerConn::watch(const CancelFunc& cancel) {
   Code gone = Code::kOk;
   {
     LockGuard guard(lock_);
     x_->cancel = &cancel;
-    if (ended_) gone = Code::kEof;
+    if (client_left_locked()) gone = Code::kEof;
     if (dead_) gone = core_.phase() == ServerPhase::kForcing ? Code::kClosed : Code::kReset;
   }
   if (gone != Code::kOk) cancel(Error{gone, 0, kClientOp});
@@ -335,6 +355,11 @@ void ServerConn::cancel_aside(std::optional<CancelFunc> cancel, const Error& cau
   } catch (const std::bad_alloc&) {
     (*cancel)(cause);  // no stack for it: better here than not at all
   }
+}
+
+// True if the end that came says that the client has gone. In an upgraded connection it may be a part of the protocol.
+bool ServerConn::client_left_locked() const noexcept {
+  return ended_ && (upgraded_ == nullptr || upgraded_->client_left_locked());
 }
 
 std::optional<CancelFunc> ServerConn::watcher_locked() const noexcept {

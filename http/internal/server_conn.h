@@ -20,6 +20,9 @@
 //   kLinger   home                      nothing                 linger_timeout: input is read and thrown away
 //   kClosed   nobody                    nothing                 on_closed() is to come and frees the object
 //
+// A handler that upgrades the connection, or opens a tunnel, has the bytes from then on (upgraded_conn.h): home gives them to
+// upgraded_, and the connection ends with the handler, by kLinger as ever.
+//
 // A goroutine in kRunning reads what is left of a body after its handler returned ("draining"), within max_drain.
 // Where nothing more can come, because the client is gone or has said its last word, it closes without kLinger.
 //
@@ -65,6 +68,8 @@ namespace heddle::http {
 
 class ResponseWriter;
 class ServerCore;
+class UpgradedConn;
+enum class HalfClose : std::uint8_t;
 
 class ServerConn final : public net::StreamSink {
  public:
@@ -91,6 +96,11 @@ class ServerConn final : public net::StreamSink {
   /// Has `cancel` called, from home, when the client goes away or is cut off; at once if it is gone. Until stop_watch().
   void watch(const CancelFunc& cancel);
   void stop_watch() noexcept;
+  /// Gives all bytes from here on to who speaks another protocol; until release_upgraded(). nullptr: no memory, and the
+  /// connection is as good as dead.
+  [[nodiscard]] UpgradedConn* take_over(HalfClose half) noexcept;
+  /// Done when the server begins to shut down.
+  [[nodiscard]] const Context& draining() const noexcept;
   /// Some of the response may be on the wire: too late for a 100.
   void note_committed() noexcept { continue_due_ = false; }
 
@@ -126,6 +136,8 @@ class ServerConn final : public net::StreamSink {
   void serve() noexcept;
   bool answer();
   bool run_handler(ResponseWriter& writer);
+  void release_upgraded();
+  void client_left() noexcept;
   bool answer_fault(ResponseWriter& writer);
   bool drain_body();
   bool next_request();
@@ -145,6 +157,7 @@ class ServerConn final : public net::StreamSink {
   void arm_locked(std::int64_t when);
   void begin_linger_locked();
   [[nodiscard]] bool client_is_done_locked() const noexcept;
+  [[nodiscard]] bool client_left_locked() const noexcept;
   void give_exchange() noexcept;
   [[nodiscard]] G* take_reader_locked() noexcept;
   [[nodiscard]] std::optional<CancelFunc> watcher_locked() const noexcept;
@@ -162,6 +175,7 @@ class ServerConn final : public net::StreamSink {
   bool served_ = false;         // a request has begun on this connection
   bool continue_due_ = false;   // the client waits for 100
   bool stopping_seen_ = false;  // on_timer() has given an idle connection its last chance
+  bool switched_ = false;       // take_over(): what comes is no request, and there is no last word
 
   // guarded by lock_ while a goroutine runs, else home's
   bool paused_ = false;
@@ -173,6 +187,7 @@ class ServerConn final : public net::StreamSink {
   std::int64_t armed_ = kNever;  // what the stream's timer was last asked for and has not fired
   Inbound inbound_;
   Reader reader_;
+  UpgradedConn* upgraded_ = nullptr;  // has the bytes; the goroutine's to free
 
   // the owner's
   InChunk* chunk_ = nullptr;  // taken off inbound_, being read

@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <heddle/core/context.h>
 #include <heddle/core/lock.h>
 #include <heddle/http/internal/exchange.h>
 #include <heddle/http/options.h>
@@ -52,6 +53,7 @@ class ServerCore final : public net::StreamAcceptor {
   const Handler handler;
   const ServerOptions options;
   const HeadLimits limits;
+  const ContextAndCancel draining = with_cancel_cause(Context());  // done when the server drains
 
   std::atomic<std::uint64_t> accepted{0};  // statistics, all of them relaxed
   std::atomic<std::uint64_t> refused{0};

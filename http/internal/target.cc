@@ -1,5 +1,7 @@
 #include <heddle/http/internal/target.h>
 
+#include <cstdint>
+
 #include <heddle/http/header.h>
 #include <heddle/http/internal/chars.h>
 
@@ -54,7 +56,11 @@ bool is_ip_future(std::string_view text) noexcept {  // "v" hex "." …  (RFC 39
 }  // namespace
 
 bool split_target(std::string_view text, Method method, Target& target) noexcept {
-  if (text.empty() || method == Method::kConnect) return false;
+  if (text.empty()) return false;
+  if (method == Method::kConnect) {
+    target.authority = text;
+    return is_authority_form(text);
+  }
   if (text[0] == '/') [[likely]]
     return split_path(text, target);
   if (text == "*") {
@@ -99,6 +105,15 @@ bool is_host(std::string_view text) noexcept {
   return port.size() <= 5 && chars::all(port, chars::kDigit);
 }
 
+bool is_authority_form(std::string_view text) noexcept {
+  if (!is_host(text)) return false;
+  const std::string_view host = host_without_port(text);
+  if (host.size() == text.size()) return false;
+  std::uint32_t port = 0;  // is_host() has seen to it that five digits are the most
+  for (const char c : text.substr(host.size() + 1)) port = port * 10 + static_cast<std::uint32_t>(c - '0');
+  return port >= 1 && port <= 65535;
+}
+
 std::string decode_path(std::string_view path) {
   std::string out;
   out.reserve(path.size());
@@ -124,7 +139,8 @@ bool decode_segment(std::string_view text, std::string& out) {
       out += text[i];
       continue;
     }
-    if (i + 2 >= text.size() || !chars::is(text[i + 1], chars::kHex) || !chars::is(text[i + 2], chars::kHex)) return false;
+    if (i + 2 >= text.size() || !chars::is(text[i + 1], chars::kHex) || !chars::is(text[i + 2], chars::kHex))
+      return false;
     out += static_cast<char>(chars::hex_value(text[i + 1]) * 16 + chars::hex_value(text[i + 2]));
     i += 2;
   }

@@ -15,17 +15,20 @@ namespace heddle::http {
 struct Target {
   std::string_view path;       // "/a/b"; "*" in asterisk-form; empty in absolute-form without a path, which means "/"
   std::string_view query;      // without its '?'
-  std::string_view authority;  // of absolute-form; empty otherwise
+  std::string_view authority;  // of absolute-form and authority-form; empty otherwise
   bool escaped = false;        // the path holds a '%'
 };
 
-/// Splits a target that a request with `method` may carry; false if it is none (400). CONNECT's authority-form is left
-/// to whoever offers CONNECT: here it is refused.
+/// Splits a target that a request with `method` may carry; false if it is none (400). CONNECT has authority-form alone, and a
+/// path that is empty, as in absolute-form without one.
 [[nodiscard]] bool split_target(std::string_view text, Method method, Target& target) noexcept;
 
 /// True for host[:port] (RFC 9112 s3.2): a name, an IPv4 or a bracketed IPv6 literal; the port may be empty. An empty
 /// host is refused, as RFC 9110 s4.2.1 wants for http.
 [[nodiscard]] bool is_host(std::string_view text) noexcept;
+
+/// True for host:port as CONNECT wants it: with a port, of 1 to 65535 (RFC 9110 s9.3.6, RFC 9112 s3.2.3).
+[[nodiscard]] bool is_authority_form(std::string_view text) noexcept;
 
 /// `path` with its escapes decoded once, except %2F, which stays as it is: decoding it would make one path of two.
 /// `path` is from split_target.

@@ -104,6 +104,8 @@ TEST(HeadParser, reads_plain_heads) {
   expect_verdict("GET / HTTP/1.1\r\nHost: a\r\n", need_more());
   expect_verdict("GET / HTTP/1.1\r\nHost: a\r\n\r", need_more());
   expect_verdict("M-SEARCH /x HTTP/1.1\r\nHOST: a:80\r\n\r\n", complete("M-SEARCH /x 1.1 host=a:80"));
+  expect_verdict("CONNECT b:80 HTTP/1.1\r\nHost: a\r\n\r\n", complete("CONNECT / 1.1 host=b:80"));
+  expect_verdict("CONNECT [::1]:443 HTTP/1.1\r\nHost: a\r\n\r\n\x16\x03", complete("CONNECT / 1.1 host=[::1]:443", 2));
   expect_verdict(head("GET / HTTP/1.1", "X: caf\xc3\xa9\r\n"), complete("GET / 1.1 host=a {X=caf\xc3\xa9}"));
 }
 
@@ -128,7 +130,17 @@ TEST(HeadParser, judges_request_lines) {
       {"GETX / HTTP/1.1", 501},
       {"PLAY / HTTP/1.1", 501},
       {"SOURCE / HTTP/1.1", 501},
-      {"CONNECT a:80 HTTP/1.1", 501},
+      {"CONNECT / HTTP/1.1", 400},
+      {"CONNECT a HTTP/1.1", 400},
+      {"CONNECT a: HTTP/1.1", 400},
+      {"CONNECT :80 HTTP/1.1", 400},
+      {"CONNECT a:0 HTTP/1.1", 400},
+      {"CONNECT a:65536 HTTP/1.1", 400},
+      {"CONNECT a:80/ HTTP/1.1", 400},
+      {"CONNECT u@a:80 HTTP/1.1", 400},
+      {"CONNECT http://a:80 HTTP/1.1", 400},
+      {"CONNECT * HTTP/1.1", 400},
+      {"GET a:80 HTTP/1.1", 400},
       {"TRACE / HTTP/1.1", 501},
       {"G@T / HTTP/1.1", 400},
       {"GET", 400},

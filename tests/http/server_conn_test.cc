@@ -118,7 +118,7 @@ TEST(ServerConn, refuses_with_the_right_status_and_closes) {
   expect({get("/%00") + get("/hello"), {bad}, After::kClosed});
   expect({"BREW / HTTP/1.1\r\nHost: a\r\n\r\n", {text(501, "Not Implemented")}, After::kClosed});
   expect({"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", {text(501, "Not Implemented")}, After::kClosed});
-  expect({"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\nsecret", {text(501, "Not Implemented")}, After::kClosed});
+  expect({"CONNECT a:1 HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nsecret", {bad}, After::kClosed});
   expect({"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", {text(505, "HTTP Version Not Supported")}, After::kClosed});
   expect({get("/" + std::string(9000, 'x')), {text(414, "URI Too Long")}, After::kClosed});
   expect({get("/", "A: " + std::string(40000, 'x') + "\r\n"),
