@@ -53,6 +53,13 @@ class Socket {
     fd_ = -1;
   }
 
+  /// What one call gives; empty at the end, or if there was none for 20 s.
+  std::string read_some() {
+    char buffer[65536];
+    const ssize_t n = ::recv(fd_, buffer, sizeof(buffer), 0);
+    return n <= 0 ? std::string() : std::string(buffer, static_cast<std::size_t>(n));
+  }
+
   /// What comes until the server's end of stream; `broken` if it is a reset or nothing for 20 s.
   std::string read_to_end(bool* broken = nullptr) {
     std::string all;
