@@ -1,5 +1,6 @@
 // Upgrades and tunnels over streams in memory: what must have been asked, what is answered, whose each byte is, and how the
 // calls of an upgraded connection end.
+#include <heddle/core/wait_group.h>
 #include <heddle/http/compress.h>
 #include <heddle/http/limits.h>
 #include <heddle/http/mux.h>
@@ -177,6 +178,249 @@ TEST(Upgrade, of_a_handler_that_throws_ends_cut) {
     throw std::runtime_error("handler");
   };
   EXPECT_EQ(talk(handler, {kAsk}), kSwitched);
+}
+
+// ---- the calls of an upgraded connection ----
+
+// Runs `handler(transport, request)` upgraded, with `client(rig)` as the peer; what the handler expects it expects.
+template <class H, class C>
+void upgraded(H handler, C client, std::string_view ask = kAsk) {
+  on_one_p([&] {
+    bool returned = false;
+    Rig rig([&](Request& r, ResponseWriter& w) {
+      const auto to = r.method() == Method::kConnect ? w.tunnel() : w.upgrade("echo/1");
+      ASSERT_TRUE(to);
+      handler(**to, r);
+      returned = true;
+    });
+    rig.stream.send(ask);
+    rig.stream.settle();
+    client(rig);
+    EXPECT_TRUE(rig.stream.pump_until([&] { return returned; }));
+    rig.stream.end();
+    rig.stream.settle();
+    EXPECT_TRUE(rig.stream.gone());
+  });
+}
+
+// Reads or writes as `ctx` allows.
+Code code_of_read(net::Transport& to, const Context& ctx = {}) {
+  std::byte buffer[100];
+  const Result<std::size_t> n = to.read(ctx, buffer);
+  return n ? Code::kOk : n.error().code;
+}
+Code code_of_write(net::Transport& to, const Context& ctx = {}) {
+  const Result<void> written = to.write(ctx, std::as_bytes(std::span("some text", 9)));
+  return written ? Code::kOk : written.error().code;
+}
+
+TEST(UpgradedConn, ends_reads_by_deadline_context_and_close) {
+  upgraded(
+      [](net::Transport& to, Request&) {
+        std::byte buffer[10];
+        EXPECT_EQ(to.read(std::span(buffer, 0)), std::size_t{0});
+        EXPECT_EQ(to.try_read(buffer).error().code, Code::kWouldBlock);
+        to.set_read_deadline(now() - 1s);
+        EXPECT_EQ(code_of_read(to), Code::kTimeout);
+        EXPECT_EQ(to.wait_readable({}).error().code, Code::kTimeout);
+        to.set_read_deadline(now() + 5ms);
+        EXPECT_EQ(code_of_read(to), Code::kTimeout);
+        EXPECT_EQ(code_of_write(to), Code::kOk);  // the other direction has its own
+        to.set_read_deadline(kNoDeadline);
+        EXPECT_EQ(code_of_read(to, with_timeout({}, 5ms).ctx), Code::kTimeout);
+        const auto [ctx, cancel] = with_cancel({});
+        WaitGroup wg;
+        wg.go([&] { EXPECT_EQ(code_of_read(to, ctx), Code::kCanceled); });
+        gosched();
+        cancel();
+        wg.wait();
+        EXPECT_EQ(code_of_read(to, ctx), Code::kCanceled);
+        for (int i = 0; i < 2; ++i) {  // a deadline that comes while it waits, and one that goes
+          to.set_read_deadline(i == 0 ? kNoDeadline : now() + 1h);
+          wg.go([&] { EXPECT_EQ(code_of_read(to), Code::kTimeout); });
+          gosched();
+          to.set_read_deadline(now() + 2h);
+          gosched();
+          to.set_read_deadline(now() - 1s);
+          wg.wait();
+        }
+        to.set_read_deadline(kNoDeadline);
+        wg.go([&] { EXPECT_EQ(code_of_read(to), Code::kClosed); });
+        gosched();
+        to.close();
+        to.close();
+        wg.wait();
+        EXPECT_EQ(code_of_read(to), Code::kClosed);
+        EXPECT_EQ(code_of_write(to), Code::kClosed);
+        EXPECT_EQ(to.close_write().error().code, Code::kClosed);
+        EXPECT_FALSE(to.is_alive());
+      },
+      [](Rig&) {});
+}
+
+TEST(UpgradedConn, ends_writes_by_deadline_context_and_close) {
+  bool full = false;
+  upgraded(
+      [&](net::Transport& to, Request&) {
+        while (!full) gosched();
+        to.set_write_deadline(now() + 5ms);
+        EXPECT_EQ(code_of_write(to), Code::kTimeout);
+        EXPECT_EQ(code_of_write(to), Code::kTimeout);
+        to.set_write_deadline(kNoDeadline);
+        EXPECT_EQ(code_of_write(to, with_timeout({}, 5ms).ctx), Code::kTimeout);
+        const auto [ctx, cancel] = with_cancel({});
+        WaitGroup wg;
+        wg.go([&] { EXPECT_EQ(code_of_write(to, ctx), Code::kCanceled); });
+        gosched();
+        cancel();
+        wg.wait();
+        EXPECT_EQ(code_of_write(to, ctx), Code::kCanceled);
+        for (int i = 0; i < 2; ++i) {
+          to.set_write_deadline(i == 0 ? kNoDeadline : now() + 1h);
+          wg.go([&] { EXPECT_EQ(code_of_write(to), Code::kTimeout); });
+          gosched();
+          to.set_write_deadline(now() + 2h);
+          gosched();
+          to.set_write_deadline(now() - 1s);
+          wg.wait();
+        }
+        to.set_write_deadline(kNoDeadline);
+        wg.go([&] { EXPECT_EQ(code_of_write(to), Code::kClosed); });
+        gosched();
+        to.close();
+        wg.wait();
+      },
+      [&](Rig& rig) {
+        rig.stream.take_in_all(0);
+        full = true;
+      });
+}
+
+TEST(UpgradedConn, reads_what_came_before_the_end_and_then_the_end) {
+  for (const Code code : {Code::kEof, Code::kReset}) {
+    upgraded(
+        [code](net::Transport& to, Request&) {
+          for (int i = 0; i < 100; ++i) gosched();
+          std::byte buffer[4];
+          EXPECT_TRUE(to.wait_readable({}));
+          EXPECT_EQ(to.try_read(buffer), std::size_t{4});
+          EXPECT_EQ(to.read(buffer), std::size_t{2});
+          EXPECT_EQ(code_of_read(to), code == Code::kEof ? Code::kOk : code);
+          EXPECT_EQ(to.try_read(buffer).has_value(), code == Code::kEof);
+          EXPECT_EQ(code_of_write(to), code == Code::kEof ? Code::kOk : code);
+          EXPECT_FALSE(to.is_alive());
+        },
+        [code](Rig& rig) {
+          rig.stream.send("behind");
+          rig.stream.end(code);
+        });
+  }
+}
+
+TEST(UpgradedConn, holds_the_client_back_while_nobody_reads) {
+  bool read = false;
+  constexpr std::size_t kMuch = 1 << 20;
+  upgraded(
+      [&](net::Transport& to, Request&) {
+        while (!read) gosched();
+        std::string all(kMuch, '\0');
+        EXPECT_EQ(to.read_full(std::as_writable_bytes(std::span(all))), kMuch);
+        EXPECT_EQ(all, std::string(kMuch, 'm'));
+      },
+      [&](Rig& rig) {
+        rig.stream.send(std::string(kMuch, 'm'));
+        rig.stream.settle();
+        EXPECT_TRUE(rig.stream.paused());
+        EXPECT_GT(rig.stream.held(), kMuch * 3 / 4);
+        read = true;
+      });
+}
+
+TEST(UpgradedConn, drops_what_comes_after_close_read) {
+  bool sent = false;
+  upgraded(
+      [&](net::Transport& to, Request&) {
+        EXPECT_TRUE(to.close_read());
+        while (!sent) gosched();
+        EXPECT_EQ(code_of_read(to), Code::kOk);
+        std::byte one[1];
+        EXPECT_EQ(to.read(one), std::size_t{0});
+        EXPECT_EQ(code_of_write(to), Code::kOk);
+        EXPECT_TRUE(to.close_write());
+        EXPECT_EQ(code_of_write(to), Code::kReset);
+      },
+      [&](Rig& rig) {
+        rig.stream.send(std::string(1 << 20, 'm'));
+        rig.stream.settle();
+        EXPECT_EQ(rig.stream.held(), 0u);
+        sent = true;
+      });
+}
+
+TEST(UpgradedConn, waits_for_calls_of_other_goroutines_when_the_handler_returns) {
+  WaitGroup wg;
+  bool full = false;
+  upgraded(
+      [&](net::Transport& to, Request&) {
+        while (!full) gosched();
+        wg.go([&to] { EXPECT_EQ(code_of_read(to), Code::kClosed); });
+        wg.go([&to] {
+          Code code = Code::kOk;
+          while (code == Code::kOk) code = code_of_write(to);
+          EXPECT_EQ(code, Code::kClosed);
+        });
+        for (int i = 0; i < 20; ++i) gosched();
+      },
+      [&](Rig& rig) {
+        rig.stream.take_in_all(20);
+        full = true;
+      });
+  wg.wait();
+}
+
+// ---- what the end of the client's half says ----
+
+TEST(UpgradedConn, takes_the_end_of_the_clients_half_for_its_leave) {
+  upgraded(
+      [](net::Transport&, Request& r) {  // nobody reads, nothing is there to be read
+        static_cast<void>(r.context().done().recv());
+        EXPECT_EQ(r.context().cause()->code, Code::kEof);
+      },
+      [](Rig& rig) { rig.stream.end(); });
+  upgraded(
+      [](net::Transport& to, Request& r) {  // all is read first, within that context
+        const Context ctx = r.context();
+        for (int i = 0; i < 100; ++i) gosched();
+        EXPECT_EQ(code_of_read(to, ctx), Code::kOk);
+        std::byte one[1];
+        EXPECT_FALSE(ctx.err());
+        EXPECT_EQ(to.read(ctx, one), std::size_t{0});
+        EXPECT_EQ(ctx.cause()->code, Code::kEof);
+      },
+      [](Rig& rig) {
+        rig.stream.send("last words");
+        rig.stream.end();
+      });
+  upgraded(
+      [](net::Transport& to, Request& r) {  // a reader that waits learns it first
+        std::byte one[1];
+        EXPECT_EQ(to.read(r.context(), one), std::size_t{0});
+        EXPECT_EQ(r.context().cause()->code, Code::kEof);
+      },
+      [](Rig& rig) { rig.stream.end(); });
+}
+
+TEST(UpgradedConn, lets_a_tunnels_client_end_its_half_and_stay) {
+  upgraded(
+      [](net::Transport& to, Request& r) {
+        const Context ctx = r.context();
+        std::byte one[1];
+        EXPECT_EQ(to.read(ctx, one), std::size_t{0});
+        EXPECT_FALSE(ctx.err());
+        EXPECT_FALSE(r.context().err());
+        EXPECT_EQ(code_of_write(to, ctx), Code::kOk);
+      },
+      [](Rig& rig) { rig.stream.end(); }, kConnect);
 }
 
 // ---- CONNECT ----
