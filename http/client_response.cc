@@ -4,6 +4,7 @@
 #include <utility>
 
 #include <heddle/http/internal/client_response_state.h>
+#include <heddle/http/internal/lead_transport.h>
 
 namespace heddle::http {
 
@@ -81,6 +82,13 @@ Result<ClientResponse::Raw> ClientResponse::take_connection() {
   Result<ClientExchange::Raw> raw = state_->exchange->take_raw();
   if (!raw) return std::unexpected(raw.error());
   return Raw{std::move(raw->transport), std::move(raw->early)};
+}
+
+Result<std::unique_ptr<net::Transport>> ClientResponse::take_transport() {
+  Result<ClientExchange::Raw> raw = state_->exchange->take_raw();
+  if (!raw) return std::unexpected(raw.error());
+  if (raw->early.empty()) return std::move(raw->transport);
+  return std::make_unique<LeadTransport>(std::move(raw->early), std::move(raw->transport));
 }
 
 }  // namespace heddle::http

@@ -70,6 +70,8 @@ class ClientResponse final : public net::Reader {
   };
   /// Errors: kInvalid if this is no 101, or it was taken already. The response's context does not end it any more.
   [[nodiscard]] Result<Raw> take_connection();
+  /// The same as one: what it reads begins with the bytes that came behind the head. It never serves the pool again.
+  [[nodiscard]] Result<std::unique_ptr<net::Transport>> take_transport();
 
  private:
   friend class Client;

@@ -487,6 +487,68 @@ TEST(ClientWire, an_upgraded_connection_is_handed_over_with_its_bytes) {
   });
 }
 
+TEST(ClientWire, an_upgraded_connection_reads_its_first_bytes_first) {
+  with_network([] {
+    for (const std::string_view early : {"", "early"}) {
+      Scripted server([early](Peer& peer, int) {
+        peer.head();
+        peer.say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n" +
+                 std::string(early));
+        EXPECT_EQ(peer.body(4), "ping");
+        peer.say("pong");
+        peer.wait_for_end();
+      });
+      Client client(plain());
+      ClientRequest request = request_to(server.url());
+      ASSERT_TRUE(request.headers.set("Upgrade", "echo"));
+      Result<ClientResponse> response = client.send(request);
+      ASSERT_TRUE(response) << response.error().message();
+      Result<std::unique_ptr<net::Transport>> taken = response->take_transport();
+      ASSERT_TRUE(taken);
+      EXPECT_FALSE(response->take_transport());
+      EXPECT_EQ(client.stats().open, 0U);
+      net::Transport& conn = **taken;
+      // Bytes that are there already give way to what ends a call, as those in a socket do.
+      std::byte buf[16];
+      conn.set_read_deadline(now() - 1s);
+      EXPECT_EQ(conn.read(buf).error().code, Code::kTimeout);
+      conn.set_read_deadline(kNoDeadline);
+      const auto [ctx, cancel] = with_cancel({});
+      cancel();
+      EXPECT_EQ(conn.read(ctx, buf).error().code, Code::kCanceled);
+      EXPECT_EQ(conn.wait_readable(ctx).error().code, Code::kCanceled);
+      if (!early.empty()) {
+        EXPECT_FALSE(conn.is_alive());
+        EXPECT_TRUE(conn.wait_readable({}));
+        EXPECT_EQ(conn.read(std::span(buf, 2)), std::size_t{2});
+        EXPECT_EQ(conn.try_read(buf), std::size_t{3});
+        EXPECT_EQ(static_cast<char>(buf[0]), 'r');
+      }
+      EXPECT_TRUE(conn.is_alive());
+      ASSERT_TRUE(conn.write(bytes("ping")));
+      EXPECT_EQ(conn.read_full(std::span(buf, 4)), std::size_t{4});
+      EXPECT_EQ(static_cast<char>(buf[1]), 'o');
+      conn.close();
+      EXPECT_EQ(conn.read(buf).error().code, Code::kClosed);
+    }
+  });
+}
+
+TEST(ClientWire, a_101_that_nobody_asked_for_is_no_answer) {
+  with_network([] {
+    Scripted server([](Peer& peer, int) {
+      peer.head();
+      peer.say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n");
+      peer.wait_for_end();
+    });
+    Client client(plain());
+    const Result<ClientResponse> response = client.get(server.url());
+    ASSERT_FALSE(response);
+    EXPECT_EQ(response.error().code, Code::kProtocol);
+    EXPECT_EQ(client.stats().open, 0U);
+  });
+}
+
 TEST(ClientWire, a_unix_socket_is_a_target_like_others) {
   with_network([] {
     net::test::Folder folder;
