@@ -80,7 +80,7 @@ class Request {
   /// Errors:  kTimeout (body_timeout, min_body_rate), kEof if the client ended in the middle, kReset, kProtocol for a
   ///          broken chunked body, kLimit past max_body. An error stays; the connection closes after the response. A
   ///          handler that then returns without having written anything lets the client have 408, 400 or 413.
-  /// Threads: the handler's goroutine.
+  /// Threads: the handler's goroutine; another one after ResponseWriter::enable_full_duplex().
   [[nodiscard]] Result<std::size_t> read(std::span<std::byte> buf);
 
   /// Holds this body to `most` bytes, if ServerOptions::max_body is not less already: a longer one fails with kLimit as

@@ -271,6 +271,12 @@ Result<void> ResponseWriter::flush() {
   return {};
 }
 
+Result<void> ResponseWriter::enable_full_duplex() {
+  if (mode_ == Mode::kTaken) return std::unexpected(refusal(Code::kInvalid));
+  if (!conn_.split_reading()) return failure("http full duplex");
+  return flush();
+}
+
 // Writes the head, with `guess` as the length of a body that the handler has not announced.
 bool ResponseWriter::begin(std::uint64_t guess) {
   const std::string_view own = fields();

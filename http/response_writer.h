@@ -83,6 +83,15 @@ class ResponseWriter {
   /// Sends what was written so far, now. Parks until the kernel has taken it.
   Result<void> flush();
 
+  /// Lets one goroutine read the request's body while another one writes the response: sends what was written so far, and from
+  /// then on neither looks at the other's side. Both have ended when the handler returns. Without it one goroutine may read and
+  /// write in turns, as it likes; but a client that sends all of its body before it reads may then wait for a handler that
+  /// waits for it. A client that waits for 100 (Continue) is told to go on.
+  ///
+  /// Errors:  as flush(). Threads: the handler's goroutine, before there is another one.
+  /// Source:  pkg.go.dev/net/http#ResponseController.EnableFullDuplex.
+  Result<void> enable_full_duplex();
+
   /// Status and fields of one moment, for rewind().
   class Mark {
     friend class ResponseWriter;

@@ -44,12 +44,14 @@ void ServerConn::serve() noexcept {
 bool ServerConn::answer() {
   served_ = true;
   continue_due_ = x_->head.expect_continue;
+  split_ = false;
   waited_ = 0;
   const bool refused = x_->head.fault != 0;
   const bool head_only =
       refused ? x_->visible - x_->begin >= 5 && x_->text(0, 5) == "HEAD " : x_->head.method == Method::kHead;
   ResponseWriter writer(*this, out_, head_only, x_->head.minor == 0);
   const bool whole = refused ? answer_fault(writer) : run_handler(writer);
+  split_ = false;
   return whole && !writer.must_close() && drain_body();
 }
 
@@ -82,7 +84,8 @@ bool ServerConn::must_close() const noexcept {
   if (body.done) [[likely]]
     return false;
   // A client that was never told to go on may send the body or not: the next bytes could be read in two ways.
-  return continue_due_ || body.fault != 0 || (body.kind == BodyKind::kFixed && body.left > core_.options.max_drain);
+  if (continue_due_ || body.fault != 0) return true;
+  return !split_ && body.kind == BodyKind::kFixed && body.left > core_.options.max_drain;
 }
 
 // ---- another protocol ----
@@ -106,7 +109,11 @@ UpgradedConn* ServerConn::take_over(HalfClose half) noexcept {
                              nobody);
       Inbound::free(chunk_);
     }
-    if (ended_) upgraded_->end_locked(Error{dead_ ? Code::kReset : Code::kEof, 0, "http request"}, nobody);
+    if (ended_) {
+      upgraded_->end_locked(Error{dead_ ? Code::kReset : Code::kEof, 0, "http request"}, nobody);
+    } else if (dead_) {
+      upgraded_->cut_locked(nobody);  // the grace was over before
+    }
     overflow_ = false;
   } catch (const std::bad_alloc&) {
     dead_ = true;
@@ -151,7 +158,7 @@ Result<std::size_t> ServerConn::read_body(std::span<std::byte> to) {
     if (body.fault != 0) return std::unexpected(body.error);
     if (body.done) return 0;
     if (continue_due_ && !send_continue()) return std::unexpected(body_ended(false));
-    out_.send_some();  // what the hook would have done at more cost
+    if (!split_) out_.send_some();  // what the hook would have done at more cost
     const std::int64_t since = nanotime();
     lock_.lock();
     if (pull_body_locked()) {
@@ -234,10 +241,17 @@ std::int64_t ServerConn::body_deadline(std::int64_t now) const noexcept {
 // The body ends here and is not whole: an error that stays, and the status for a handler that says nothing.
 Error ServerConn::body_ended(bool timed_out) noexcept {
   Body& body = x_->body;
-  const Code code = timed_out ? Code::kTimeout : dead_ || out_.failed() ? Code::kReset : Code::kEof;
+  const Code code = timed_out ? Code::kTimeout : dead_ || (!split_ && out_.failed()) ? Code::kReset : Code::kEof;
   body.fault = timed_out ? kStatusRequestTimeout : kStatusBadRequest;
   body.error = Error{code, 0, "read body"};
   return body.error;
+}
+
+bool ServerConn::split_reading() {
+  if (continue_due_ && !send_continue()) return false;
+  set_on_park(nullptr, nullptr);  // the hook would send from under the one who writes
+  split_ = true;
+  return true;
 }
 
 // RFC 9110 s10.1.1. It goes in front of a response that has begun but is not committed.

@@ -101,8 +101,12 @@ class ServerConn final : public net::StreamSink {
   [[nodiscard]] UpgradedConn* take_over(HalfClose half) noexcept;
   /// Done when the server begins to shut down.
   [[nodiscard]] const Context& draining() const noexcept;
+  /// From here on read_body() leaves the response alone: another goroutine writes it. False if a 100 that is due failed.
+  [[nodiscard]] bool split_reading();
   /// Some of the response may be on the wire: too late for a 100.
-  void note_committed() noexcept { continue_due_ = false; }
+  void note_committed() noexcept {
+    if (!split_) continue_due_ = false;  // else it is the reader's, and false
+  }
 
   // ---- Server::shutdown(), any goroutine, with the core's lock held ----
   /// Has on_timer() look at the server's phase soon.
@@ -175,6 +179,7 @@ class ServerConn final : public net::StreamSink {
   bool served_ = false;         // a request has begun on this connection
   bool continue_due_ = false;   // the client waits for 100
   bool stopping_seen_ = false;  // on_timer() has given an idle connection its last chance
+  bool split_ = false;          // split_reading(): one goroutine reads, another one has out_
   bool switched_ = false;       // take_over(): what comes is no request, and there is no last word
 
   // guarded by lock_ while a goroutine runs, else home's

@@ -5,6 +5,7 @@
 #include <numeric>
 #include <thread>
 
+#include <heddle/core/wait_group.h>
 #include <heddle/http/static_files.h>
 
 #include "sockets.h"
@@ -50,6 +51,51 @@ TEST(Loopback, answers_pipelines_from_many_clients) {
     }
     for (std::thread& t : threads) t.join();
   });
+}
+
+// The client reads nothing before it has sent all: a handler that read and wrote in turns could wait for it for ever.
+TEST(Loopback, reads_and_writes_by_two_goroutines_at_once) {
+  constexpr std::size_t kSize = 6 << 20;
+  const std::string body = [] {
+    std::string all(kSize, '\0');
+    for (std::size_t i = 0; i < kSize; ++i) all[i] = static_cast<char>(i * 31 + i / 4096);
+    return all;
+  }();
+  const std::string answer(body.rbegin(), body.rend());
+  std::atomic<int> right{0};
+  with_server(
+      2,
+      [&](std::uint16_t port) {
+        Socket s(port, 4096);
+        // Twice on one connection, the second one in chunks and after a 100.
+        s.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: " + std::to_string(kSize) + "\r\n\r\n");
+        s.send(body);
+        EXPECT_TRUE(s.read_response().ends_with(answer));
+        s.send(
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n"
+            "Connection: close\r\n\r\n");
+        s.send("600000\r\n" + body + "\r\n0\r\n\r\n");
+        const std::string last = s.read_to_end();
+        EXPECT_TRUE(last.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"));
+        EXPECT_TRUE(last.ends_with(answer));
+      },
+      {},
+      [&](Request& r, ResponseWriter& w) {
+        w.set_header("Content-Length", std::to_string(kSize));
+        ASSERT_TRUE(w.enable_full_duplex());
+        WaitGroup wg;
+        wg.go([&] {
+          for (std::size_t at = 0, step = 1; at < kSize; at += step) {
+            step = std::min(step * 3 % 40'009 + 1, kSize - at);
+            ASSERT_TRUE(w.write(std::string_view(answer).substr(at, step)));
+          }
+        });
+        const Result<std::string> got = r.read_all(kSize);
+        wg.wait();
+        ASSERT_TRUE(got);
+        if (*got == body) ++right;
+      });
+  EXPECT_EQ(right.load(), 2);
 }
 
 TEST(Loopback, carries_large_bodies_both_ways_at_once) {
