@@ -132,7 +132,7 @@ class ResponseWriter {
 
   /// The same for CONNECT: answers 2xx (200 if nothing was set) without framing, and gives the bytes, for the handler to pass
   /// on to Request::host() and back. A client that ends its half here has no more to send, and may go on to receive: that
-  /// is for the handler to read and pass on, and does not end Request::context(). Whatever else is answered to CONNECT
+  /// is for the handler to read and pass on, and does not end Request::context(), before tunnel() either. Whatever else is answered to CONNECT
   /// ends the connection; a 2xx without tunnel() is made 501, so that the client never believes in a tunnel.
   ///
   /// Errors:  kInvalid for another method, a status that is not 2xx, or if the response has begun; else as upgrade().

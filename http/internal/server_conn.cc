@@ -357,9 +357,13 @@ void ServerConn::cancel_aside(std::optional<CancelFunc> cancel, const Error& cau
   }
 }
 
-// True if the end that came says that the client has gone. In an upgraded connection it may be a part of the protocol.
+// True if the end that came says that the client has gone. In an upgraded connection it may be a part of the protocol, and in
+// a tunnel it is, also if it comes before the tunnel is open.
 bool ServerConn::client_left_locked() const noexcept {
-  return ended_ && (upgraded_ == nullptr || upgraded_->client_left_locked());
+  if (!ended_ || dead_) return ended_;
+  if (upgraded_ != nullptr) return upgraded_->client_left_locked();
+  // The head is the goroutine's; while somebody watches it does not change.
+  return x_ == nullptr || x_->cancel == nullptr || x_->head.method != Method::kConnect;
 }
 
 std::optional<CancelFunc> ServerConn::watcher_locked() const noexcept {

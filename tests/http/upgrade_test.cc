@@ -456,6 +456,28 @@ TEST(Tunnel, is_never_believed_in_where_the_handler_opens_none) {
   EXPECT_EQ(read_responses(talk(refuses, {asked})), std::vector<std::string>{"403 cl=0 close []"});
 }
 
+TEST(Tunnel, is_opened_for_a_client_that_has_said_all_before) {
+  const Handler handler = [](Request& r, ResponseWriter& w) {
+    const Context ctx = r.context();
+    for (int i = 0; i < 200; ++i) gosched();  // dials, say: meanwhile the client's half ends
+    const auto to = w.tunnel();
+    ASSERT_TRUE(to);
+    EXPECT_FALSE(ctx.err());
+    EXPECT_EQ(code_of_read(**to, ctx), Code::kOk);
+    std::byte one[1];
+    EXPECT_EQ((*to)->read(ctx, one), std::size_t{0});
+    EXPECT_EQ(code_of_write(**to, ctx), Code::kOk);
+  };
+  on_one_p([&] {
+    Rig rig(handler);
+    rig.stream.send(std::string(kConnect) + "all");
+    rig.stream.end();
+    rig.stream.settle();
+    EXPECT_TRUE(rig.stream.pump_until([&] { return rig.stream.gone(); }));
+    EXPECT_EQ(rig.stream.written(), std::string(kEstablished) + "some text");
+  });
+}
+
 TEST(Tunnel, is_routed_by_method_and_authority) {
   Mux mux;
   mux.handle("GET /", [](Request&, ResponseWriter& w) { w.write("got"); });
