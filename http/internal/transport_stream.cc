@@ -173,19 +173,34 @@ Result<std::size_t> TransportStream::try_writev(std::span<const iovec> iov) {
   return total;
 }
 
-Result<void> TransportStream::wait_writable(TimePoint deadline) {
+Result<void> TransportStream::wait_writable(TimePoint deadline, const Context& ctx) {
   Result<void> result;
   const std::int64_t until = to_nanos(deadline);
   lock_.lock();
-  while (!closed_ && !lost_ && !shut_ && out_.size() + flying_ >= kOutMax) {
+  while (!woken_ && !closed_ && !lost_ && !shut_ && out_.size() + flying_ >= kOutMax) {
+    if (const std::optional<Error> over = ctx.err()) {
+      result = std::unexpected(Error{over->code, 0, "write"});
+      break;
+    }
     if (until != kNever && nanotime() >= until) {
       result = std::unexpected(Error{Code::kTimeout, 0, "write"});
       break;
     }
-    wait_locked(writable_line_, "write", until);
+    wait_locked(writable_line_, "write", until, ctx.can_be_done() ? &ctx : nullptr);
   }
+  woken_ = false;
   lock_.unlock();
   return result;
+}
+
+void TransportStream::wake_writer() {
+  WakeList woken;
+  {
+    const LockGuard guard(lock_);
+    woken_ = true;
+    wake_locked(writable_line_, woken);
+  }
+  woken.wake();
 }
 
 void TransportStream::pause() {
@@ -247,11 +262,11 @@ std::string TransportStream::peer_address() const {
 
 // ---- waiting ----
 
-bool TransportStream::wait_locked(WaitList& line, const char* op, std::int64_t deadline) {
+bool TransportStream::wait_locked(WaitList& line, const char* op, std::int64_t deadline, const Context* ctx) {
   Waiter self(op);
   line.push_back(self);
   lock_.unlock();
-  const bool taken = line.wait(lock_, self, WaitReason::kIoWait, deadline);
+  const bool taken = line.wait(lock_, self, WaitReason::kIoWait, deadline, ctx);
   lock_.lock();
   return taken;
 }

@@ -17,7 +17,7 @@
 // I3. Whoever runs on this object holds a share of it: the goroutines do, and close() takes one, because home may be done
 //     with everything before close() has left its section.
 // I4. What is written before close() is still sent, as a kernel would: within kDrainTime, then it is lost.
-// I5. set_timer(), pause(), resume() and shutdown_write() are called under the sink's lock: they take ours (its rank is
+// I5. set_timer(), pause(), resume(), shutdown_write() and wake_writer() are called under the sink's lock: they take ours (its rank is
 //     higher), ready goroutines, and do nothing else.
 #pragma once
 
@@ -47,13 +47,17 @@ class TransportStream final : public net::Stream, public std::enable_shared_from
   explicit TransportStream(std::unique_ptr<net::Transport> transport) noexcept : transport_(std::move(transport)) {}
 
   Result<std::size_t> try_writev(std::span<const iovec> iov) override;
-  Result<void> wait_writable(TimePoint deadline) override;
+  using net::Stream::wait_writable;
+  Result<void> wait_writable(TimePoint deadline, const Context& ctx) override;
+  void wake_writer() override;
   void pause() override;
   void resume() override;
   void set_timer(std::int64_t when) override;
   void shutdown_write() override;
   void close() override;
   [[nodiscard]] std::string peer_address() const override;
+  [[nodiscard]] Result<net::Address> local_address() const override { return transport_->local_address(); }
+  [[nodiscard]] Result<net::Address> remote_address() const override { return transport_->remote_address(); }
 
  private:
   enum class Due : std::uint8_t { kData, kEnd, kTimer, kClosed };
@@ -63,7 +67,7 @@ class TransportStream final : public net::Stream, public std::enable_shared_from
   void writer();
 
   // Parks until woken or `deadline`. `lock_` is held before and after.
-  bool wait_locked(WaitList& line, const char* op, std::int64_t deadline = kNever);
+  bool wait_locked(WaitList& line, const char* op, std::int64_t deadline = kNever, const Context* ctx = nullptr);
   static void wake_locked(WaitList& line, WakeList& woken) noexcept;
   [[nodiscard]] Due next_due(std::string& data, Error& end);
 
@@ -79,6 +83,7 @@ class TransportStream final : public net::Stream, public std::enable_shared_from
   std::optional<Error> lost_;  // why nothing can be written
   bool paused_ = false;
   bool shut_ = false;  // our half ends after out_
+  bool woken_ = false;  // wake_writer(), for the wait that is or comes next
   bool closed_ = false;
   bool reader_done_ = false;
   std::int64_t timer_ = kNever;
