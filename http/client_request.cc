@@ -40,6 +40,12 @@ RequestBody RequestBody::stream_from(Open open, std::optional<std::uint64_t> len
   return body;
 }
 
+RequestBody RequestBody::with_trailers(Trailers trailers) const {
+  RequestBody body = *this;
+  body.trailers_ = std::make_shared<const Trailers>(std::move(trailers));
+  return body;
+}
+
 RequestBody RequestBody::callback(std::function<Result<std::size_t>(std::span<std::byte>)> fill,
                                   std::optional<std::uint64_t> length) {
   if (!fill) fill = [](std::span<std::byte>) { return Result<std::size_t>(std::unexpected(kNoSource)); };

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <heddle/core/context.h>
 #include <heddle/http/fields.h>
@@ -42,6 +43,18 @@ class RequestBody {
   static RequestBody callback(std::function<Result<std::size_t>(std::span<std::byte>)> fill,
                               std::optional<std::uint64_t> length = std::nullopt);
 
+  /// What is sent behind a chunked body (RFC 9112 s7.1.2). `names` are announced in Trailer; `make` is called once the
+  /// source has come to its end, on the goroutine that reads it, and must not throw. A field that `make` returns and that is not
+  /// among the names fails the request.
+  struct Trailers {
+    std::vector<std::string> names;
+    std::function<Fields()> make;
+  };
+  /// The same body with trailers. It must be a stream without a length, and no name one that may not be a trailer (RFC 9110
+  /// s6.5.1: Content-Length, Host, Authorization …): else the request fails with kInvalid.
+  [[nodiscard]] RequestBody with_trailers(Trailers trailers) const;
+  [[nodiscard]] const Trailers* trailers() const noexcept { return trailers_.get(); }
+
   [[nodiscard]] bool empty() const noexcept { return text_ == nullptr && open_ == nullptr; }
   /// True if it can be sent more than once.
   [[nodiscard]] bool repeatable() const noexcept { return open_ == nullptr || repeatable_; }
@@ -55,6 +68,7 @@ class RequestBody {
  private:
   std::shared_ptr<const std::string> text_;
   Open open_;
+  std::shared_ptr<const Trailers> trailers_;
   bool repeatable_ = true;
   std::optional<std::uint64_t> length_ = 0;
 };
@@ -76,6 +90,8 @@ struct ClientRequest {
   bool expect_continue = false;
   /// Ends the connection after this exchange, and says so.
   bool close = false;
+  /// Says that trailers are welcome (TE: trailers, RFC 9110 s10.1.4), which servers may ask for before they send any.
+  bool accept_trailers = false;
 
   /// Called back along the way; null: nobody is. Shared by the request's copies.
   std::shared_ptr<const ClientTrace> trace;

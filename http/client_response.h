@@ -56,7 +56,8 @@ class ClientResponse final : public net::Reader {
   [[nodiscard]] Result<std::size_t> read(std::span<std::byte> buf) override;
   /// Reads the rest; kLimit if it is longer than `limit` bytes. Throws std::bad_alloc.
   [[nodiscard]] Result<std::string> read_all(std::size_t limit);
-  /// The fields behind a chunked body; empty before its end was read. Never mixed with headers().
+  /// The fields behind a chunked body; empty before its end was read. Never mixed with headers(). Those that may not be
+  /// trailers (RFC 9110 s6.5.1) are dropped.
   [[nodiscard]] HeaderList trailers() const noexcept;
 
   /// Says that the rest is not wanted: a little that is there soon is read away, so that the connection serves again (at most

@@ -8,6 +8,7 @@
 
 #include <heddle/http/internal/chars.h>
 #include <heddle/http/internal/route_tree.h>
+#include <heddle/http/internal/server_conn.h>
 #include <heddle/http/internal/target.h>
 #include <heddle/http/status.h>
 
@@ -101,6 +102,7 @@ void Mux::call(Request& request, ResponseWriter& writer, const RouteMatch& match
     const RouteMatch* outer;
     ~Restore() { request.match_ = outer; }
   } const restore{request, outer};
+  request.conn_.note_route(match.pattern->text);
   match.route->handler(request, writer);
 }
 

@@ -89,6 +89,15 @@ std::optional<std::uint64_t> Request::content_length() const noexcept {
   return body.left + body.received;
 }
 
+HeaderList Request::trailers() const noexcept { return exchange().trailers_seen(); }
+
+std::string_view Request::id() const noexcept {
+  const Exchange& x = exchange();
+  return x.id == nullptr ? std::string_view() : std::string_view(*x.id);
+}
+
+void Request::set_id(std::shared_ptr<const std::string> id) noexcept { conn_.set_request_id(std::move(id)); }
+
 Result<std::size_t> Request::read(std::span<std::byte> buf) { return conn_.read_body(buf); }
 
 void Request::limit_body(std::uint64_t most) noexcept { conn_.limit_body(most); }

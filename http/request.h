@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -89,6 +90,15 @@ class Request {
 
   /// Reads the rest of the body; kLimit if it is longer than `limit`. Throws std::bad_alloc.
   [[nodiscard]] Result<std::string> read_all(std::size_t limit);
+
+  /// The fields behind a chunked body, once read() has returned 0; empty before, and for other bodies. Never mixed with
+  /// headers(). Fields that may not be trailers (RFC 9110 s6.5.1), such as Content-Length, Host or Authorization, are
+  /// dropped.
+  [[nodiscard]] HeaderList trailers() const noexcept;
+
+  /// A name for this request in what is told of it afterwards (request_record.h); request_id() gives it one. Empty: none.
+  [[nodiscard]] std::string_view id() const noexcept;
+  void set_id(std::shared_ptr<const std::string> id) noexcept;
 
  private:
   friend class Mux;

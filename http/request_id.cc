@@ -87,6 +87,7 @@ Middleware request_id(RequestIdOptions options) {
       if (options.accept) sent = r.headers().find_only(options.header);
       const auto id = std::make_shared<const std::string>(sent && is_id(*sent) ? std::string(*sent) : make_id());
       static_cast<void>(w.set_header(options.header, *id));
+      r.set_id(id);
       const Scope scope(id);
       next(r, w);
     };

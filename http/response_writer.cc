@@ -14,6 +14,7 @@
 #include <heddle/http/internal/chars.h>
 #include <heddle/http/internal/output.h>
 #include <heddle/http/internal/server_conn.h>
+#include <heddle/http/internal/trailer_rules.h>
 #include <heddle/http/internal/wall_clock.h>
 #include <heddle/http/status.h>
 
@@ -26,7 +27,8 @@ constexpr std::size_t kStatusLineMax = 64;
 constexpr std::size_t kTailMax = 96;                  // Connection, framing, empty line
 constexpr std::size_t kChunkMax = 16 + 4;             // size in hex, CR LF, and CR LF behind the data
 constexpr std::size_t kSlack = kTailMax + kChunkMax;  // what a measured response may grow by when it becomes a stream
-constexpr std::size_t kThrough = 4096;                // a write of this size is not copied into the buffer of a stream
+constexpr std::size_t kTrailerLine = kMaxTrailerNames + 11;  // "Trailer: …"
+constexpr std::size_t kThrough = 4096;  // a write of this size is not copied into the buffer of a stream
 
 char* put(char* to, std::string_view text) noexcept {
   if (!text.empty()) std::memcpy(to, text.data(), text.size());
@@ -63,6 +65,20 @@ bool overlaps(std::string_view a, std::string_view b) noexcept {
 }
 
 Error refusal(Code code) noexcept { return Error{code, 0, "http response"}; }
+
+// Takes the lines of that name out.
+void remove_lines(std::string& lines, std::string_view name) {
+  for (std::size_t at = 0; at < lines.size();) {
+    const std::size_t size = lines.find("\r\n"sv, at) + 2 - at;
+    const bool same = size > name.size() && lines[at + name.size()] == ':' &&
+                      equal_fold(std::string_view(lines).substr(at, name.size()), name);
+    if (same) {
+      lines.erase(at, size);
+    } else {
+      at += size;
+    }
+  }
+}
 
 }  // namespace
 
@@ -180,11 +196,83 @@ void ResponseWriter::put_fields(std::string_view all) {
   }
 }
 
+// ---- before and behind the response ----
+
+Result<void> ResponseWriter::inform(int code, std::span<const HeaderField> fields) {
+  if (started() || code < 100 || code > 199 || code == 101) return std::unexpected(refusal(Code::kInvalid));
+  if (http10_) return std::unexpected(refusal(Code::kUnsupported));
+  std::array<char, kStatusLineMax> line;
+  std::string head(line.data(), static_cast<std::size_t>(put_status_line(line.data(), code) - line.data()));
+  for (const HeaderField& f : fields) {
+    if (!is_token(f.name) || !is_field_value(f.value)) return std::unexpected(refusal(Code::kInvalid));
+    if (belongs_to_server(f.name) || equal_fold(f.name, "content-length"))  // RFC 9110 s8.6
+      return std::unexpected(refusal(Code::kUnsupported));
+    head.append(f.name).append(": ").append(f.value).append("\r\n");
+    if (head.size() > kMaxResponseFields) return std::unexpected(refusal(Code::kLimit));
+  }
+  head.append("\r\n");
+  if (code == 100) conn_.note_committed();  // it has been told
+  if (!out_.insert_before_current(head) || !out_.flush()) return failure("http inform");
+  return {};
+}
+
+bool ResponseWriter::takes_trailers() const noexcept {
+  if (http10_) return false;
+  for (const HeaderField f : conn_.exchange().headers()) {
+    if (!equal_fold(f.name, "te")) continue;
+    for (std::string_view rest = f.value; !rest.empty();) {
+      if (equal_fold(next_element(rest), "trailers")) return true;
+    }
+  }
+  return false;
+}
+
+Result<void> ResponseWriter::check_trailer(std::string_view name) const noexcept {
+  if (!is_token(name)) return std::unexpected(refusal(Code::kInvalid));
+  if (!may_be_trailer(name) || !takes_trailers()) return std::unexpected(refusal(Code::kUnsupported));  // keeps I3
+  return {};
+}
+
+Result<void> ResponseWriter::declare_trailer(std::string_view name) {
+  if (mode_ != Mode::kNothing) return std::unexpected(refusal(Code::kInvalid));
+  if (const Result<void> right = check_trailer(name); !right) return right;
+  if (trailers_ == nullptr) trailers_ = std::make_unique<Trailers>();
+  std::string& names = trailers_->names;
+  for (std::string_view rest = names; !rest.empty();) {
+    if (equal_fold(next_element(rest), name)) return {};
+  }
+  if (names.size() + 2 + name.size() > kMaxTrailerNames) return std::unexpected(refusal(Code::kLimit));
+  if (!names.empty()) names += ", ";
+  names += name;
+  return {};
+}
+
+Result<void> ResponseWriter::set_trailer(std::string_view name, std::string_view value) {
+  if (!is_field_value(value)) return std::unexpected(refusal(Code::kInvalid));  // keeps I2
+  if (mode_ == Mode::kNothing) {
+    if (const Result<void> declared = declare_trailer(name); !declared) return declared;
+  } else {
+    if (const Result<void> right = check_trailer(name); !right) return right;
+    if (mode_ != Mode::kMeasured && mode_ != Mode::kChunked) return std::unexpected(refusal(Code::kUnsupported));
+    if (trailers_ == nullptr) trailers_ = std::make_unique<Trailers>();
+  }
+  std::string lines = trailers_->lines;
+  remove_lines(lines, name);
+  lines.append(name).append(": ").append(value).append("\r\n");
+  if (lines.size() > kMaxResponseTrailers) return std::unexpected(refusal(Code::kLimit));
+  trailers_->lines = std::move(lines);
+  return {};
+}
+
+// Room that a response must keep until its framing is settled.
+std::size_t ResponseWriter::slack() const noexcept { return trailers_ == nullptr ? kSlack : kSlack + kTrailerLine; }
+
 // ---- starting over ----
 
 ResponseWriter::Mark ResponseWriter::mark() const {
   Mark mark;
   mark.fields_ = fields();
+  if (trailers_ != nullptr) mark.trailers_ = *trailers_;
   mark.length_ = length_;
   mark.status_ = status_;
   mark.status_set_ = status_set_;
@@ -195,7 +283,9 @@ ResponseWriter::Mark ResponseWriter::mark() const {
 
 bool ResponseWriter::rewind(const Mark& mark) {
   if (committed_ || mark.started_) return false;
-  put_fields(mark.fields_);  // the one line that may throw
+  auto trailers = mark.trailers_ ? std::make_unique<Trailers>(*mark.trailers_) : nullptr;
+  put_fields(mark.fields_);  // this line and the one above may throw
+  trailers_ = std::move(trailers);
   for (BodyFilter* filter = filter_; filter != nullptr; filter = filter->outer_) {
     if (filter->began_) filter->forget();
     filter->began_ = filter->passes_ = false;
@@ -241,7 +331,7 @@ Result<void> ResponseWriter::write(std::string_view bytes) {
       return std::unexpected(refusal(Code::kInvalid));
     case Mode::kMeasured:
       if (out_.failed()) return failure("http write");
-      if (!head_only_ && bytes.size() + kSlack > out_.room() && !out_.make_room(bytes.size() + kSlack)) {
+      if (!head_only_ && bytes.size() + slack() > out_.room() && !out_.make_room(bytes.size() + slack())) {
         if (!to_stream() || !stream(bytes)) return failure("http write");
         return {};
       }
@@ -282,7 +372,7 @@ bool ResponseWriter::begin(std::uint64_t guess) {
   const std::string_view own = fields();
   if (status_ / 100 == 2 && conn_.exchange().head.method == Method::kConnect) [[unlikely]]
     status_ = kStatusNotImplemented;  // whoever answers does not know what was asked: see tunnel()
-  if (!out_.make_room(kStatusLineMax + kDateLineSize + own.size() + kSlack)) return false;
+  if (!out_.make_room(kStatusLineMax + kDateLineSize + own.size() + slack())) return false;
   if (!allows_body(status_)) {
     mode_ = Mode::kNoBody;
   } else if (length_set_) {
@@ -326,14 +416,18 @@ char* ResponseWriter::put_tail(char* to, Mode mode, std::uint64_t length) const 
       to = std::to_chars(to, to + 20, length).ptr;
       to = put(to, "\r\n");
       break;
-    case Mode::kChunked: to = put(to, "Transfer-Encoding: chunked\r\n"); break;
+    case Mode::kChunked:
+      to = put(to, "Transfer-Encoding: chunked\r\n");
+      if (trailers_ != nullptr && !trailers_->names.empty())
+        to = put(put(put(to, "Trailer: "), trailers_->names), "\r\n");  // RFC 9110 s6.6.2
+      break;
   }
   return put(to, "\r\n");
 }
 
 // Replaces the tail of a head that is not committed, `behind` put between it and the body.
 bool ResponseWriter::rewrite_tail(Mode mode, std::uint64_t length, std::string_view behind) {
-  std::array<char, kSlack> tail;
+  std::array<char, kSlack + kTrailerLine> tail;
   char* end = put_tail(tail.data(), mode, length);
   end = put(end, behind);
   const auto size = static_cast<std::size_t>(end - tail.data());
@@ -431,6 +525,7 @@ bool ResponseWriter::finish() {
   if (mode_ == Mode::kTaken) return false;  // the connection ends here
   if (mode_ == Mode::kNothing && !begin(0)) return false;
   if (out_.failed()) return false;
+  if (mode_ == Mode::kMeasured && trailers_ != nullptr && !to_stream()) return false;
   switch (mode_) {
     case Mode::kMeasured:
       if (written_ != length_ && !rewrite_tail(Mode::kMeasured, written_, {})) return false;
@@ -438,8 +533,11 @@ bool ResponseWriter::finish() {
     case Mode::kFixed: commit(); return written_ == length_ || head_only_;
     case Mode::kChunked:
       if (!head_only_) {
-        if (!out_.make_room(5)) return false;
-        out_.append("0\r\n\r\n", 5);
+        const std::string_view lines = trailers_ == nullptr ? std::string_view() : trailers_->lines;
+        if (!out_.make_room(5 + lines.size())) return false;
+        out_.append("0\r\n", 3);
+        out_.append(lines.data(), lines.size());
+        out_.append("\r\n", 2);
       }
       break;
     case Mode::kNothing:
@@ -461,6 +559,7 @@ bool ResponseWriter::replace(int code) {
   written_ = 0;
   fields_size_ = 0;
   more_fields_.clear();
+  trailers_.reset();
   static_cast<void>(set_header("Content-Type", "text/plain; charset=utf-8"));
   std::array<char, kStatusLineMax> text;
   char* end = put(std::to_chars(text.data(), text.data() + 3, code).ptr, " ");

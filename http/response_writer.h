@@ -15,16 +15,22 @@
 // I1. A response is replaced by a 500 only while none of it has been committed (output.h); afterwards a failure is
 //     shown by cutting the connection, never by an end that looks whole.
 // I2. No byte of a field name or value reaches the wire unchecked, so no handler can split a response.
+// I3. Trailers are sent behind a chunked body alone, and only to a client that says that it takes them (TE: trailers): on
+//     their way to others they may be dropped, and nothing may be lost that way (RFC 9110 s6.5.1). Which are announced is
+//     settled with the head. They never decide framing, routing, or what a field of the head means.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include <heddle/core/error.h>
+#include <heddle/http/header.h>
 
 namespace heddle::net {
 class Transport;
@@ -40,8 +46,18 @@ enum class HalfClose : std::uint8_t;
 
 /// Bytes of status line and fields that a response may have.
 inline constexpr std::size_t kMaxResponseFields = 12 * 1024;
+/// Bytes of trailers that a response may have.
+inline constexpr std::size_t kMaxResponseTrailers = 4 * 1024;
+/// Bytes of their names, where they are announced.
+inline constexpr std::size_t kMaxTrailerNames = 512;
 
 class ResponseWriter {
+  // Without their first user there are none.
+  struct Trailers {
+    std::string names;  // announced: "A, B"
+    std::string lines;  // set: "A: 1\r\nB: 2\r\n"
+  };
+
  public:
   ResponseWriter(const ResponseWriter&) = delete;
   ResponseWriter& operator=(const ResponseWriter&) = delete;
@@ -69,6 +85,18 @@ class ResponseWriter {
   /// The Content-Length that was set.
   [[nodiscard]] std::optional<std::uint64_t> content_length() const noexcept;
 
+  /// Sends an informational response at once, before the final one: 103 (Early Hints, RFC 8297) with Link fields, 102, 100
+  /// to a client that waits for it. Any number of times; parks until the kernel has taken it.
+  ///
+  /// Errors: kInvalid for a status that is not 1xx, for 101, a field that set_header() would refuse so, or after the head is
+  ///         fixed; kUnsupported for a client of HTTP/1.0, which knows none (RFC 9110 s15.2), and for fields that belong
+  ///         to the server or tell a length; kLimit past kMaxResponseFields. Nothing is sent then, and the response goes on
+  ///         as before. Else why the connection failed.
+  Result<void> inform(int code, std::span<const HeaderField> fields = {});
+  Result<void> inform(int code, std::initializer_list<HeaderField> fields) {
+    return inform(code, std::span(fields.begin(), fields.size()));
+  }
+
   /// Writes body bytes; the first write fixes status and fields. May park: while the peer takes nothing and the buffer
   /// is full. For HEAD the bytes are counted and not sent.
   ///
@@ -91,11 +119,25 @@ class ResponseWriter {
   /// Errors:  as flush(). Threads: the handler's goroutine, before there is another one.
   /// Source:  pkg.go.dev/net/http#ResponseController.EnableFullDuplex.
   Result<void> enable_full_duplex();
+  /// True if this client gets trailers: HTTP/1.1, and it says `TE: trailers`.
+  [[nodiscard]] bool takes_trailers() const noexcept;
+  /// Announces a trailer in the head (Trailer), whether or not it is set later. The body will be chunked, unless it has a
+  /// Content-Length: such a response, or one without a body, leaves the trailers out.
+  /// Errors: kInvalid for a name that is no token, or after the head is fixed; kUnsupported for a field that may not be a
+  ///         trailer (RFC 9110 s6.5.1: of framing, routing, authentication, conditions, caching, the content's form), or
+  ///         if takes_trailers() is false; kLimit past kMaxTrailerNames. Nothing changes then.
+  Result<void> declare_trailer(std::string_view name);
+  /// Sets a trailer, in place of any of that name, at any time until the handler returns. Before the head is fixed it is
+  /// announced too.
+  /// Errors: as declare_trailer() but for the moment, and as set_header() for the value; kUnsupported also where the body
+  ///         has begun without chunks; kLimit past kMaxResponseTrailers. It is left out then.
+  Result<void> set_trailer(std::string_view name, std::string_view value);
 
   /// Status and fields of one moment, for rewind().
   class Mark {
     friend class ResponseWriter;
     std::string fields_;
+    std::optional<Trailers> trailers_;
     std::uint64_t length_ = 0;
     int status_ = 0;
     bool status_set_ = false;
@@ -196,6 +238,8 @@ class ResponseWriter {
   Result<net::Transport*> take_over(std::string_view tail, HalfClose half);
   bool begin(std::uint64_t guess);
   char* put_tail(char* to, Mode mode, std::uint64_t length) const noexcept;
+  [[nodiscard]] std::size_t slack() const noexcept;
+  [[nodiscard]] Result<void> check_trailer(std::string_view name) const noexcept;
   bool rewrite_tail(Mode mode, std::uint64_t length, std::string_view behind);
   bool to_stream();
   bool stream(std::string_view bytes);
@@ -223,6 +267,7 @@ class ResponseWriter {
   BodyFilter* filter_ = nullptr;   // the one that the next call meets; it and those outside of it live on the stack
   std::uint32_t fields_size_ = 0;  // in the inline array
   std::string more_fields_;        // all of them, once they outgrow it; then it does not count
+  std::unique_ptr<Trailers> trailers_;
   char inline_fields_[kInlineFields];
 };
 

@@ -29,6 +29,9 @@ void Exchange::next_head() noexcept {
   header_count = 0;
   head = Head{};
   body = Body{};
+  trailers.reset();
+  id.reset();
+  route = {};
 }
 
 std::size_t Exchange::append(std::span<const std::byte> bytes) noexcept {

@@ -24,6 +24,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <heddle/core/context.h>
 #include <heddle/core/error.h>
@@ -50,12 +51,12 @@ struct Body {
   bool done = true;
   std::uint16_t fault = 0;
   Error error;
-  std::uint64_t left = 0;       // kFixed: bytes to come
-  std::uint64_t received = 0;   // bytes given to the reader
-  std::uint64_t framing = 0;    // kChunked: bytes that were not body
-  std::uint64_t allowance = 0;  // kChunked: framing that the chunks seen so far may take
+  std::uint64_t left = 0;            // kFixed: bytes to come
+  std::uint64_t received = 0;        // bytes given to the reader
+  std::uint64_t framing = 0;         // kChunked: bytes that were not body
+  std::uint64_t allowance = 0;       // kChunked: framing that the chunks seen so far may take
   std::uint64_t limit = UINT64_MAX;  // of the handler's; the server's stands beside it
-  char* out = nullptr;          // where the parser's callback puts body bytes during one decode()
+  char* out = nullptr;               // where the parser's callback puts body bytes during one decode()
 };
 
 /// What the head said. Filled by parse_head().
@@ -75,6 +76,13 @@ struct Head {
   std::uint32_t host_size = 0;
   bool path_escaped = false;
   bool path_is_root = false;  // an absolute target without a path
+};
+
+/// The fields behind a chunked body, as they come in pieces. Filled by decode_body().
+struct Trailers {
+  std::string text;
+  std::vector<HeaderList::Ref> refs;  // into text
+  bool in_name = false;
 };
 
 class Exchange {
@@ -109,6 +117,12 @@ class Exchange {
   }
   [[nodiscard]] HeaderList headers() const noexcept { return {base(), refs, header_count}; }
 
+  /// The trailers, once the body is whole.
+  [[nodiscard]] HeaderList trailers_seen() const noexcept {
+    if (trailers == nullptr || !body.done || body.fault != 0) return {};
+    return {trailers->text.data(), trailers->refs.data(), trailers->refs.size()};
+  }
+
   /// Room for one more field, or false at `limit`.
   bool add_header(std::uint32_t limit);
 
@@ -135,7 +149,10 @@ class Exchange {
   Head head;
   Body body;
   llhttp_t parser;
-  std::string path;  // decoded, if it had escapes
+  std::string path;                       // decoded, if it had escapes
+  std::unique_ptr<Trailers> trailers;     // of the body; null: none came
+  std::shared_ptr<const std::string> id;  // Request::id(); null: none
+  std::string_view route;                 // the pattern that the innermost Mux chose; its text is the Mux's
 
   const CancelFunc* cancel = nullptr;  // of the running request's context; guarded by the connection's lock
 

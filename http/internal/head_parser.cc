@@ -6,6 +6,7 @@
 #include <optional>
 
 #include <heddle/http/internal/head_rules.h>
+#include <heddle/http/internal/trailer_rules.h>
 #include <heddle/http/status.h>
 
 namespace heddle::http {
@@ -38,9 +39,63 @@ int on_url(llhttp_t* p, const char* at, std::size_t size) {
   return x.head.target_size > x.limits->max_target ? refuse(x, kStatusUriTooLong) : 0;
 }
 
+// ---- trailers: gathered apart from the head, whose bytes they must not move ----
+
+int break_body(Exchange& x, int status, Code code) noexcept {
+  x.body.fault = static_cast<std::uint16_t>(status);
+  x.body.error = Error{code, 0, "read body"};
+  return kStop;
+}
+
+// The last trailer has all its bytes: what may not be one goes (RFC 9110 s6.5.1).
+void end_trailer(Trailers& t) noexcept {
+  if (t.refs.empty()) return;
+  HeaderList::Ref& ref = t.refs.back();
+  const std::string_view value = trim_blanks({t.text.data() + ref.value_at, ref.value_size});
+  if (!value.empty()) ref.value_at = static_cast<std::uint32_t>(value.data() - t.text.data());
+  ref.value_size = static_cast<std::uint32_t>(value.size());
+  if (may_be_trailer({t.text.data() + ref.name_at, ref.name_size})) return;
+  t.text.resize(ref.name_at);
+  t.refs.pop_back();
+}
+
+int on_trailer_field(Exchange& x, const char* at, std::size_t size) {
+  try {  // nothing may be thrown through llhttp's C frames
+    if (x.trailers == nullptr) x.trailers = std::make_unique<Trailers>();
+    Trailers& t = *x.trailers;
+    const auto offset = [&t] { return static_cast<std::uint32_t>(t.text.size()); };
+    if (!t.in_name) {
+      end_trailer(t);
+      if (t.refs.size() == x.limits->max_headers) return break_body(x, kStatusHeaderFieldsTooLarge, Code::kLimit);
+      t.refs.push_back({offset(), 0, 0, 0});
+      t.in_name = true;
+    }
+    t.text.append(at, size);
+    t.refs.back().name_size += static_cast<std::uint32_t>(size);
+    t.refs.back().value_at = offset();
+    return 0;
+  } catch (const std::bad_alloc&) {
+    return break_body(x, kStatusServiceUnavailable, Code::kNoResources);
+  }
+}
+
+int on_trailer_value(Exchange& x, const char* at, std::size_t size) {
+  try {
+    Trailers& t = *x.trailers;
+    t.in_name = false;
+    t.text.append(at, size);
+    t.refs.back().value_size = static_cast<std::uint32_t>(t.text.size()) - t.refs.back().value_at;
+    return 0;
+  } catch (const std::bad_alloc&) {
+    return break_body(x, kStatusServiceUnavailable, Code::kNoResources);
+  }
+}
+
+// ---- fields of the head ----
+
 int on_field(llhttp_t* p, const char* at, std::size_t size) {
   Exchange& x = exchange_of(p);
-  if (x.phase == Exchange::Phase::kBody) return 0;  // a trailer: read, limited (decode_body), and forgotten
+  if (x.phase == Exchange::Phase::kBody) return on_trailer_field(x, at, size);
   if (x.header_count == 0 || x.in_value) {
     try {
       if (!x.add_header(x.limits->max_headers)) return refuse(x, kStatusHeaderFieldsTooLarge);
@@ -56,7 +111,7 @@ int on_field(llhttp_t* p, const char* at, std::size_t size) {
 
 int on_value(llhttp_t* p, const char* at, std::size_t size) {
   Exchange& x = exchange_of(p);
-  if (x.phase == Exchange::Phase::kBody) return 0;
+  if (x.phase == Exchange::Phase::kBody) return on_trailer_value(x, at, size);
   HeaderList::Ref& ref = x.refs[x.header_count - 1];
   const std::uint32_t offset = offset_of(x, at);
   if (!x.in_value) ref.value_at = offset;
@@ -80,7 +135,9 @@ int on_body(llhttp_t* p, const char* at, std::size_t size) {
 }
 
 int on_message_complete(llhttp_t* p) {
-  exchange_of(p).body.done = true;
+  Exchange& x = exchange_of(p);
+  x.body.done = true;
+  if (x.trailers != nullptr) end_trailer(*x.trailers);
   return kPaused;
 }
 
@@ -255,8 +312,7 @@ Decoded decode_body(Exchange& x, const char* from, std::size_t size, char* to, s
   if (result == HPE_PAUSED && body.done) {
     n = static_cast<std::size_t>(llhttp_get_error_pos(&x.parser) - from);
   } else if (result != HPE_OK) {
-    body.fault = kStatusBadRequest;
-    body.error = Error{Code::kProtocol, 0, "read body"};
+    if (body.fault == 0) break_body(x, kStatusBadRequest, Code::kProtocol);  // else a callback refused
     return {n, 0};
   }
   body.received += produced;

@@ -4,6 +4,7 @@
 #include <array>
 
 #include <heddle/http/internal/target.h>
+#include <heddle/http/internal/trailer_rules.h>
 
 namespace heddle::http {
 namespace {
@@ -33,6 +34,12 @@ Result<void> check_request(const ClientRequest& request) {
     if (equal_fold(f.name, "Host")) {
       if (host || !is_host(f.value)) return invalid("http: Host");
       host = true;
+    }
+  }
+  if (const RequestBody::Trailers* const trailers = request.body.trailers()) {
+    if (request.body.length() || !trailers->make) return invalid("http: trailers without a chunked body");
+    for (const std::string& name : trailers->names) {
+      if (!is_token(name) || !may_be_trailer(name)) return invalid("http: a field that is no trailer");
     }
   }
   return {};
@@ -65,15 +72,23 @@ std::string write_request_head(const ClientRequest& request, const HeadExtras& e
   const std::optional<std::uint64_t> length = request.body.length();
   if (!length) {
     put("Transfer-Encoding", "chunked");
+    std::string names;
+    if (request.body.trailers() != nullptr) {
+      for (const std::string& name : request.body.trailers()->names)
+        names.append(names.empty() ? "" : ", ").append(name);
+    }
+    if (!names.empty()) put("Trailer", names);
   } else if (!request.body.empty() || means_a_body(request.method)) {
     put("Content-Length", std::to_string(*length));
   }
   if (extras.expect_continue) put("Expect", "100-continue");
-  if (asks_to_upgrade(request)) {
-    put("Connection", request.close ? "close, Upgrade" : "Upgrade");
-  } else if (request.close) {
-    put("Connection", "close");
-  }
+  if (request.accept_trailers) put("TE", "trailers");
+  std::string options;
+  const auto option = [&options](std::string_view name) { options.append(options.empty() ? "" : ", ").append(name); };
+  if (request.close) option("close");
+  if (asks_to_upgrade(request)) option("Upgrade");
+  if (request.accept_trailers) option("TE");  // it is for the next hop alone (RFC 9110 s10.1.4)
+  if (!options.empty()) put("Connection", options);
   out.append("\r\n");
   return out;
 }

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include <heddle/http/internal/chars.h>
+#include <heddle/http/internal/trailer_rules.h>
 #include <heddle/http/status.h>
 
 namespace heddle::http {
@@ -279,7 +280,10 @@ bool BodyReader::trailer_byte(char c) {
   }
   const std::size_t at = trailer_line_;
   trailer_line_ = trailer_text_.size();
-  return parse_field(trailer_text_, at, size - kLineEnd, trailers_);
+  if (!parse_field(trailer_text_, at, size - kLineEnd, trailers_)) return false;
+  const HeaderList::Ref& last = trailers_.back();
+  if (!may_be_trailer({trailer_text_.data() + last.name_at, last.name_size})) trailers_.pop_back();
+  return true;
 }
 
 }  // namespace heddle::http

@@ -92,6 +92,8 @@ class ServerConn final : public net::StreamSink {
   /// True if this response must be the connection's last, as far as is known before it is sent.
   [[nodiscard]] bool must_close() const noexcept;
   void limit_body(std::uint64_t most) noexcept;
+  void set_request_id(std::shared_ptr<const std::string> id) noexcept { x_->id = std::move(id); }
+  void note_route(std::string_view pattern) noexcept { x_->route = pattern; }
   [[nodiscard]] const Context& base_context() const noexcept;
   /// Has `cancel` called, from home, when the client goes away or is cut off; at once if it is gone. Until stop_watch().
   void watch(const CancelFunc& cancel);

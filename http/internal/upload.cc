@@ -94,7 +94,7 @@ Result<void> Upload::send_chunked(net::Reader& reader) {
     const Result<std::size_t> n = reader.read({data, kReadPiece});
     if (!n) return source_failed(n.error());
     if (*n > kReadPiece) return source_failed(kOverfull);
-    if (*n == 0) return write(bytes_of("0\r\n\r\n"), true);
+    if (*n == 0) return send_last_chunk();
     // The size stands right before the data, so that a chunk is one write.
     std::array<char, 16> digits;
     const char* const end = std::to_chars(digits.data(), digits.data() + digits.size(), *n, 16).ptr;
@@ -105,6 +105,21 @@ Result<void> Upload::send_chunked(net::Reader& reader) {
     std::memcpy(data + *n, "\r\n", 2);
     if (Result<void> written = write({at, size + 2 + *n + 2}, false); !written) return written;
   }
+}
+
+// RFC 9112 s7.1.2.
+Result<void> Upload::send_last_chunk() {
+  std::string last = "0\r\n";
+  if (const RequestBody::Trailers* const trailers = body_.trailers()) {
+    for (const Fields::Field& f : trailers->make()) {
+      const auto same = [&f](const std::string& name) { return equal_fold(name, f.name); };
+      if (std::ranges::none_of(trailers->names, same))
+        return source_failed({Code::kInvalid, 0, "http: request trailers"});
+      last.append(f.name).append(": ").append(f.value).append("\r\n");
+    }
+  }
+  last.append("\r\n");
+  return write(bytes_of(last), true);
 }
 
 Result<void> Upload::write(std::span<const std::byte> bytes, bool last) {

@@ -62,6 +62,7 @@ class Upload : public std::enable_shared_from_this<Upload> {
   [[nodiscard]] Result<void> send_text(std::string_view text);
   [[nodiscard]] Result<void> send_fixed(net::Reader& reader, std::uint64_t length);
   [[nodiscard]] Result<void> send_chunked(net::Reader& reader);
+  [[nodiscard]] Result<void> send_last_chunk();
   [[nodiscard]] Result<void> write(std::span<const std::byte> bytes, bool last);
   [[nodiscard]] std::unexpected<Error> source_failed(Error why);
   void finish(const Result<void>& sent);

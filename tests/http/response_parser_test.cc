@@ -101,7 +101,7 @@ TEST(ResponseParser, chunks_make_a_body_and_trailers_stay_apart) {
   EXPECT_EQ(read(chunked("000A\r\n0123456789\r\n00\r\n\r\n")), "200 [0123456789]");
   EXPECT_EQ(read(chunked("1;a=b;c=\"d e\"\r\nx\r\n0 ;e\r\n\r\n")), "200 [x]");
   EXPECT_EQ(read(chunked("1\r\nx\r\n0\r\nA: b\r\nC:\t d e \r\nE:\r\n\r\nX")), "200 [x] {A=b} {C=d e} {E=} +X");
-  EXPECT_EQ(read(chunked("1\r\nx\r\n0\r\nContent-Length: 7\r\n\r\nX")), "200 [x] {Content-Length=7} +X");
+  EXPECT_EQ(read(chunked("1\r\nx\r\n0\r\nContent-Length: 7\r\n\r\nX")), "200 [x] +X");  // which may not be one
 }
 
 TEST(ResponseParser, broken_chunks_are_refused) {
