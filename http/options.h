@@ -15,6 +15,7 @@
 namespace heddle::http {
 
 class Request;
+struct RequestRecord;
 
 struct ServerOptions {
   // ---- time ----
@@ -57,6 +58,14 @@ struct ServerOptions {
 
   std::size_t max_connections = 65'536;  ///< Open at once; more are closed as they are accepted.
 
+  /// Of them, from one IPv4 address or one IPv6 /64, which is what one customer has; more are closed as they are accepted,
+  /// and ServerStats counts them. A quarter of all: no one address can keep everybody else out. 0: no limit; for a server
+  /// behind a proxy, whose address every connection has. Those of Unix sockets and other streams without an IP address
+  /// are never limited.
+  std::size_t max_connections_per_ip = 16'384;
+  /// Hold this machine's own addresses (127.0.0.0/8, ::1) to it, too.
+  bool limit_loopback = false;
+
   // ---- hooks ----
 
   /// What every request's context is a child of: its values, its deadline, its end.
@@ -65,6 +74,9 @@ struct ServerOptions {
   /// What a handler threw, on its goroutine; the response is dealt with already (500, or a visible cut). It must not
   /// throw. Default: nothing but Server::stats().handler_errors counts it.
   std::function<void(const Request&, std::exception_ptr)> on_handler_error = {};
+
+  /// Told of every request when it has been answered: for logs and metrics. See request_record.h for its when and where.
+  std::function<void(const RequestRecord&)> on_request_done = {};
 };
 
 }  // namespace heddle::http

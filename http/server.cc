@@ -30,16 +30,28 @@ HeadLimits limits_of(const ServerOptions& o) noexcept {
 
 // ---- ServerCore ----
 
-ServerCore::ServerCore(Handler h, const ServerOptions& o) : handler(std::move(h)), options(o), limits(limits_of(o)) {}
+ServerCore::ServerCore(Handler h, const ServerOptions& o)
+    : handler(std::move(h)), options(o), limits(limits_of(o)), networks_(o.max_connections_per_ip) {}
 
 net::StreamSink* ServerCore::on_accept(net::Stream& stream) {
   accepted.fetch_add(1, std::memory_order_relaxed);
+  const Peer peer = wants_peers() ? Peer::of(stream.peer()) : Peer();
+  const bool counted = counts(peer);
+  try {
+    if (counted && !networks_.enter(peer.network())) {
+      refused_per_ip.fetch_add(1, std::memory_order_relaxed);
+      return nullptr;
+    }
+  } catch (const std::bad_alloc&) {
+    refused.fetch_add(1, std::memory_order_relaxed);
+    return nullptr;
+  }
   ServerConn* conn = nullptr;
   {
     LockGuard guard(lock_);
     if (open_ < options.max_connections && phase() == ServerPhase::kServing && !released_) {
       try {
-        conn = ::new (pool_get(PoolId::kConn)) ServerConn(*this, stream);
+        conn = ::new (pool_get(PoolId::kConn)) ServerConn(*this, stream, peer);
       } catch (const std::bad_alloc&) {
         // refused, like one too many
       }
@@ -52,6 +64,7 @@ net::StreamSink* ServerCore::on_accept(net::Stream& stream) {
     }
   }
   if (conn == nullptr) {
+    if (counted) networks_.leave(peer.network());
     refused.fetch_add(1, std::memory_order_relaxed);
     return nullptr;
   }
@@ -76,6 +89,7 @@ void ServerCore::handler_failed(const Request& request, std::exception_ptr what)
 }
 
 void ServerCore::forget(ServerConn& conn) noexcept {
+  if (counts(conn.peer())) networks_.leave(conn.peer().network());
   bool last = false;
   {
     LockGuard guard(lock_);
@@ -144,7 +158,7 @@ bool Server::shutdown(Duration grace) {
 ServerStats Server::stats() const {
   constexpr auto kRelaxed = std::memory_order_relaxed;  // relaxed: each count is true of some moment
   return {core_->accepted.load(kRelaxed), core_->refused.load(kRelaxed), core_->open(),
-          core_->handler_errors.load(kRelaxed)};
+          core_->handler_errors.load(kRelaxed), core_->refused_per_ip.load(kRelaxed)};
 }
 
 net::StreamAcceptor& Server::acceptor() noexcept { return *core_; }

@@ -40,6 +40,7 @@ struct ServerStats {
   std::uint64_t refused = 0;         // of them: closed at once, over max_connections
   std::size_t open = 0;              // connections now
   std::uint64_t handler_errors = 0;  // handlers that threw
+  std::uint64_t refused_per_ip = 0;  // connections: closed at once, over max_connections_per_ip
 };
 
 class Server {

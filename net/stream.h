@@ -103,6 +103,10 @@ class Stream {
   /// thread. What was written and not yet sent is still sent by the kernel, unless unread input makes it send RST.
   virtual void close() = 0;
 
+  /// The peer's IP address, asked of the kernel; an empty one (family 0) if there is none, or it is gone. Any thread, until
+  /// close().
+  [[nodiscard]] virtual Address peer() const { return {}; }
+
   /// "127.0.0.1:40312"; empty if unknown.
   [[nodiscard]] virtual std::string peer_address() const = 0;
 

@@ -66,6 +66,7 @@ bool Output::flush_with(std::span<const iovec> more) {
     if (count == 0) return true;
     const Result<std::size_t> sent = stream_->try_writev({list.data(), count});
     if (sent) {
+      note_sent(*sent);
       const std::size_t ours = std::min(*sent, own);
       if (ours != 0) {
         block_->begin += static_cast<std::uint32_t>(ours);
@@ -88,6 +89,7 @@ std::uint64_t Output::flush_with_file(int file, std::uint64_t offset, std::uint6
     const Result<std::size_t> n = stream_->send_of_file(file, offset + sent, most);
     if (n) {
       if (*n == 0) break;
+      note_sent(static_cast<std::size_t>(*n));
       sent += *n;
     } else if (n.error().code == Code::kUnsupported) {
       break;
@@ -112,6 +114,7 @@ void Output::send_some() noexcept {
       if (sent.error().code != Code::kWouldBlock) fail(sent.error());
       return;
     }
+    note_sent(*sent);
     block_->begin += static_cast<std::uint32_t>(*sent);
     settle();
   }
@@ -173,6 +176,7 @@ void Output::join() {
     HEDDLE_CHECK(flight == kLanded);
   }
   flight_.store(kNone, std::memory_order_relaxed);  // relaxed: ours alone again
+  note_sent(flown_);
   block_->begin += flown_;
   settle();
   if (flight_error_.code != Code::kOk) fail(flight_error_);
@@ -202,6 +206,13 @@ bool Output::take() noexcept {
 void Output::drop() noexcept {
   if (block_ != nullptr) pool_put(PoolId::kBuffer, block_);
   block_ = nullptr;
+}
+
+void Output::note_sent(std::size_t n) noexcept {
+  if (meter_ == nullptr) [[likely]]
+    return;
+  if (meter_->first_at == 0 && n != 0) meter_->first_at = nanotime();
+  meter_->bytes += n;
 }
 
 // All that was committed is gone: the buffer goes back, or starts anew under a response that is being made.

@@ -25,6 +25,7 @@
 #include <sys/uio.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -37,6 +38,14 @@
 
 namespace heddle::http {
 
+/// What went out while it was attached.
+struct OutputMeter {
+  std::chrono::system_clock::time_point began;
+  std::int64_t began_at = 0;  // the same in nanotime()'s terms
+  std::int64_t first_at = 0;  // when the first byte went; 0: none did
+  std::uint64_t bytes = 0;
+};
+
 class Output {
  public:
   Output(net::Stream& stream, Duration stall) noexcept : stream_(&stream), stall_(stall) {}
@@ -47,6 +56,9 @@ class Output {
   [[nodiscard]] bool failed() const noexcept { return error_.code != Code::kOk; }
   [[nodiscard]] const Error& error() const noexcept { return error_; }
   [[nodiscard]] bool pending() const noexcept { return block_ != nullptr && block_->begin != block_->committed; }
+
+  /// Counts what is sent from now on; null: not. It starts with nothing pending.
+  void attach(OutputMeter* meter) noexcept { meter_ = meter; }
 
   // ---- the current response ----
 
@@ -110,6 +122,7 @@ class Output {
   bool take() noexcept;
   void drop() noexcept;
   void settle() noexcept;
+  void note_sent(std::size_t n) noexcept;
 
   net::Stream* stream_;
   Duration stall_;
@@ -118,6 +131,7 @@ class Output {
   std::atomic<std::uintptr_t> flight_{kNone};  // by the owner and the one aside
   std::uint32_t flown_ = 0;                    // bytes the one aside has sent; read after it has landed
   Error flight_error_{};                       // and why it sent no more
+  OutputMeter* meter_ = nullptr;               // of the running request, if anybody wants to know
 };
 
 }  // namespace heddle::http

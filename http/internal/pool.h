@@ -22,7 +22,7 @@ enum class PoolId : std::uint8_t {
 };
 inline constexpr std::size_t kPoolCount = 3;
 
-inline constexpr std::size_t kConnSize = 256;
+inline constexpr std::size_t kConnSize = 288;
 inline constexpr std::size_t kExchangeSize = 8 * 1024;
 inline constexpr std::size_t kBufferSize = 16 * 1024;
 

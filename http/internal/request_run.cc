@@ -1,8 +1,10 @@
 // A connection while a request runs: its goroutine, from the whole head to the next one, or to the end.
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <exception>
 #include <new>
+#include <string>
 
 #include <heddle/core/blocking.h>
 #include <heddle/core/go.h>
@@ -12,11 +14,14 @@
 #include <heddle/http/internal/upgraded_conn.h>
 #include <heddle/http/internal/wall_clock.h>
 #include <heddle/http/request.h>
+#include <heddle/http/request_record.h>
 #include <heddle/http/response_writer.h>
 #include <heddle/http/status.h>
 
 namespace heddle::http {
 namespace {
+
+constexpr std::size_t kMaxMethod = 20;  // longer than any that is known
 
 std::int64_t after(std::int64_t now, std::chrono::nanoseconds d) noexcept {
   return d > Duration::zero() ? nanos_after(now, d) : kNever;
@@ -50,8 +55,17 @@ bool ServerConn::answer() {
   const bool head_only =
       refused ? x_->visible - x_->begin >= 5 && x_->text(0, 5) == "HEAD " : x_->head.method == Method::kHead;
   ResponseWriter writer(*this, out_, head_only, x_->head.minor == 0);
+  OutputMeter meter;
+  const bool told = static_cast<bool>(core_.options.on_request_done);
+  if (told) [[unlikely]] {
+    meter.began = std::chrono::system_clock::now();
+    meter.began_at = nanotime();
+    out_.attach(&meter);
+  }
   const bool whole = refused ? answer_fault(writer) : run_handler(writer);
   split_ = false;
+  if (told) [[unlikely]]
+    report(writer, meter, whole);
   return whole && !writer.must_close() && drain_body();
 }
 
@@ -75,6 +89,45 @@ bool ServerConn::run_handler(ResponseWriter& writer) {
 }
 
 bool ServerConn::answer_fault(ResponseWriter& writer) { return writer.replace(x_->head.fault) && writer.finish(); }
+
+// Sends the response, and tells of it. What a hook throws ends the process: serve() is noexcept.
+void ServerConn::report(const ResponseWriter& writer, const OutputMeter& meter, bool whole) noexcept {
+  const bool sent = out_.flush();
+  out_.attach(nullptr);
+  const std::int64_t now = nanotime();
+  const Exchange& x = *x_;
+  std::array<char, Peer::kMaxText> peer;
+  std::string name;
+  RequestRecord record;
+  record.began = meter.began;
+  record.took = Duration(now - meter.began_at);
+  if (meter.first_at != 0) record.first_byte = Duration(meter.first_at - meter.began_at);
+  record.peer = peer_.write(peer);
+  if (record.peer.empty()) record.peer = name = stream_.peer_address();
+  record.refused = x.head.fault != 0;
+  if (record.refused) {
+    const std::string_view text = x.text(0, x.visible - x.begin);
+    const std::string_view method = text.substr(0, std::min(text.find(' '), text.size()));
+    if (method.size() < text.size() && method.size() <= kMaxMethod && is_token(method)) record.method = method;
+    record.bytes_received = text.size();
+  } else {
+    record.method = to_string(x.head.method);
+    record.headers = x.headers();
+    record.bytes_received = x.scanned - x.begin + x.body.received + x.body.framing;
+  }
+  record.target = x.text(x.head.target_at, x.head.target_size);
+  record.route = x.route;
+  record.id = x.id == nullptr ? std::string_view() : std::string_view(*x.id);
+  record.minor_version = x.head.minor;
+  record.status = writer.status();
+  record.bytes_sent = meter.bytes;
+  record.whole = whole && sent;
+  {
+    LockGuard guard(lock_);
+    record.client_gone = ended_ || dead_ || out_.failed();
+  }
+  core_.options.on_request_done(record);
+}
 
 bool ServerConn::must_close() const noexcept {
   if (!x_->head.keep_alive || x_->head.fault != 0 || core_.phase() != ServerPhase::kServing) return true;

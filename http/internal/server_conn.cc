@@ -27,8 +27,8 @@ std::int64_t after(std::int64_t now, std::chrono::nanoseconds d) noexcept {
 
 }  // namespace
 
-ServerConn::ServerConn(ServerCore& core, net::Stream& stream) noexcept
-    : core_(core), stream_(stream), out_(stream, core.options.write_timeout) {}
+ServerConn::ServerConn(ServerCore& core, net::Stream& stream, const Peer& peer) noexcept
+    : core_(core), stream_(stream), peer_(peer), out_(stream, core.options.write_timeout) {}
 
 ServerConn::~ServerConn() {
   give_exchange();

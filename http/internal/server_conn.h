@@ -62,6 +62,7 @@
 #include <heddle/http/internal/exchange.h>
 #include <heddle/http/internal/inbound.h>
 #include <heddle/http/internal/output.h>
+#include <heddle/http/internal/peer.h>
 #include <heddle/net/stream.h>
 
 namespace heddle::http {
@@ -74,7 +75,7 @@ enum class HalfClose : std::uint8_t;
 class ServerConn final : public net::StreamSink {
  public:
   /// Home, from on_accept().
-  ServerConn(ServerCore& core, net::Stream& stream) noexcept;
+  ServerConn(ServerCore& core, net::Stream& stream, const Peer& peer) noexcept;
   ~ServerConn();
   /// Home, once the connection is in the server's list: starts the first head's clock.
   void start();
@@ -88,6 +89,8 @@ class ServerConn final : public net::StreamSink {
   // ---- the request's goroutine ----
   [[nodiscard]] const Exchange& exchange() const noexcept { return *x_; }
   [[nodiscard]] net::Stream& stream() noexcept { return stream_; }
+  /// Who it is from, if anybody wants to know (ServerCore::wants_peers()).
+  [[nodiscard]] const Peer& peer() const noexcept { return peer_; }
   [[nodiscard]] Result<std::size_t> read_body(std::span<std::byte> to);
   /// True if this response must be the connection's last, as far as is known before it is sent.
   [[nodiscard]] bool must_close() const noexcept;
@@ -141,6 +144,7 @@ class ServerConn final : public net::StreamSink {
   // the goroutine
   void serve() noexcept;
   bool answer();
+  void report(const ResponseWriter& writer, const OutputMeter& meter, bool whole) noexcept;
   bool run_handler(ResponseWriter& writer);
   void release_upgraded();
   void client_left() noexcept;
@@ -173,6 +177,7 @@ class ServerConn final : public net::StreamSink {
   // constant
   ServerCore& core_;
   net::Stream& stream_;
+  const Peer peer_;
 
   RawMutex lock_{LockRank::kHttpConn};
   std::atomic<State> state_{State::kIdle};  // I1

@@ -16,6 +16,8 @@
 #include <heddle/core/context.h>
 #include <heddle/core/lock.h>
 #include <heddle/http/internal/exchange.h>
+#include <heddle/http/internal/network_counts.h>
+#include <heddle/http/internal/peer.h>
 #include <heddle/http/options.h>
 #include <heddle/http/request.h>
 #include <heddle/http/response_writer.h>
@@ -58,9 +60,19 @@ class ServerCore final : public net::StreamAcceptor {
   std::atomic<std::uint64_t> accepted{0};  // statistics, all of them relaxed
   std::atomic<std::uint64_t> refused{0};
   std::atomic<std::uint64_t> handler_errors{0};
+  std::atomic<std::uint64_t> refused_per_ip{0};
 
  private:
   ~ServerCore() = default;
+  [[nodiscard]] bool wants_peers() const noexcept {
+    return options.max_connections_per_ip != 0 || options.on_request_done != nullptr;
+  }
+  [[nodiscard]] bool counts(const Peer& peer) const noexcept {
+    return options.max_connections_per_ip != 0 && peer.kind != Peer::Kind::kUnknown &&
+           (options.limit_loopback || !peer.is_loopback());
+  }
+
+  NetworkCounts networks_;
 
   std::atomic<ServerPhase> phase_{ServerPhase::kServing};
   RawMutex lock_{LockRank::kHttpServer};

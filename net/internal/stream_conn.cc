@@ -117,6 +117,11 @@ void StreamConn::close() {
 }
 
 std::string StreamConn::peer_address() const {
+  const Address address = peer();
+  return address.family() == AF_UNSPEC ? std::string() : address.to_string();
+}
+
+Address StreamConn::peer() const {
   auto* self = const_cast<StreamConn*>(this);
   if (self->lock.enter(lock.generation(), FdUse::kOther) != FdEnter::kInside) return {};
   sockaddr_storage storage{};
@@ -124,7 +129,7 @@ std::string StreamConn::peer_address() const {
   const int status = sys().getpeername(fd, reinterpret_cast<sockaddr*>(&storage), &length);
   self->leave(FdUse::kOther);
   if (status < 0) return {};  // ENOTCONN: reset meanwhile
-  return Address::from(reinterpret_cast<const sockaddr*>(&storage), length).to_string();
+  return Address::from(reinterpret_cast<const sockaddr*>(&storage), length);
 }
 
 Result<Address> StreamConn::local_address() const {

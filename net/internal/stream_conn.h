@@ -37,6 +37,7 @@ struct StreamConn final : PollDesc, WheelEntry, Stream {
   void set_timer(std::int64_t when) override;
   void shutdown_write() override;
   void close() override;
+  Address peer() const override;
   std::string peer_address() const override;
   Result<Address> local_address() const override;
   Result<Address> remote_address() const override;

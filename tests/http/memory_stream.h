@@ -85,6 +85,9 @@ class MemoryStream final : public net::Stream {
     return false;
   }
 
+  /// The peer has that IP address; before the server sees the stream.
+  void come_from(std::string_view address) { peer_ = *net::Address::parse(address); }
+
   /// The stream can send out of files; how many bytes it did.
   void allow_files() { files_ = true; }
   [[nodiscard]] std::size_t out_of_files() {
@@ -223,6 +226,7 @@ class MemoryStream final : public net::Stream {
     EXPECT_FALSE(closed_) << "a second close()";
     closed_ = true;
   }
+  net::Address peer() const override { return peer_; }
   std::string peer_address() const override { return "memory:1"; }
 
  private:
@@ -280,6 +284,7 @@ class MemoryStream final : public net::Stream {
 
   net::StreamSink* sink_ = nullptr;
   std::atomic<bool> files_{false};
+  net::Address peer_;
   std::string held_;
   bool end_due_ = false;
   Error end_{};
