@@ -59,6 +59,7 @@ int App::run(int argc, char** argv, const std::function<int()>& body) {
   log->set_level(spdlog::level::from_str(log_level_));
   spdlog::set_default_logger(log);
   if (!parse_addresses()) return 2;
+  if (!open_access_log()) return 1;
   stop_ = std::make_unique<StopSignal>();
   const int status = heddle::run(
       [&] {
@@ -69,7 +70,38 @@ int App::run(int argc, char** argv, const std::function<int()>& body) {
       },
       RunOptions{.procs = procs_, .poller = poller_of(poller_)});
   stop_.reset();
+  if (access_log_ != nullptr) {
+    access_log_->flush();
+    if (const std::uint64_t lost = access_log_->dropped(); lost != 0)
+      spdlog::warn("the access log lacks {} lines: its file was too slow", lost);
+  }
   return status;
+}
+
+void App::add_http_flags() {
+  flags_.add_option("--access-log", access_log_path_, "File that gets a line for each request; -: standard output");
+  flags_.add_option("--access-log-format", access_log_format_, "json or text")
+      ->check(CLI::IsMember({"json", "text"}))
+      ->capture_default_str();
+}
+
+bool App::open_access_log() {
+  if (access_log_path_.empty()) return true;
+  auto log = http::AccessLog::open(
+      {.path = access_log_path_,
+       .format = access_log_format_ == "text" ? http::AccessLogFormat::kText : http::AccessLogFormat::kJson});
+  if (!log) {
+    spdlog::error("--access-log {}: {}", access_log_path_, log.error().message());
+    return false;
+  }
+  access_log_ = std::move(*log);
+  return true;
+}
+
+http::ServerOptions App::http_options() const {
+  http::ServerOptions options;
+  if (access_log_ != nullptr) options.on_request_done = http::access_log(access_log_);
+  return options;
 }
 
 bool App::parse_addresses() {

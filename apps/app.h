@@ -18,6 +18,8 @@
 
 #include <heddle/core/error.h>
 #include <heddle/core/poller.h>
+#include <heddle/http/access_log.h>
+#include <heddle/http/options.h>
 #include <heddle/net/address.h>
 #include <heddle/net/listen_options.h>
 
@@ -34,6 +36,8 @@ class App {
 
   /// For flags of the program's own, before run().
   CLI::App& flags() noexcept { return flags_; }
+  /// The flags of a program that serves HTTP: --access-log, --access-log-format. Before run().
+  void add_http_flags();
 
   /// Parses the flags, starts the scheduler and the debug pages, and runs `body` as the main goroutine. Returns the
   /// process's exit code: the body's, or that of a flag's or address's error.
@@ -46,6 +50,9 @@ class App {
   /// How to listen on them.
   [[nodiscard]] net::ListenOptions listen_options() const { return {.reuse_port = reuse_port_}; }
   [[nodiscard]] std::chrono::nanoseconds grace() const noexcept;
+
+  /// How to serve HTTP, as the flags of add_http_flags() say.
+  [[nodiscard]] http::ServerOptions http_options() const;
 
   /// Logs the one line that says what is served where: "listening on http://127.0.0.1:8080 (io_uring, 2 procs)".
   void ready(const std::vector<std::string>& where);
@@ -61,6 +68,7 @@ class App {
  private:
   bool parse_addresses();
   bool start_debug_pages();
+  bool open_access_log();
 
   const std::string name_;
   CLI::App flags_;
@@ -72,6 +80,9 @@ class App {
   std::string log_level_ = "info";
   double grace_seconds_ = 10;
   bool reuse_port_ = false;
+  std::string access_log_path_;  // empty: none
+  std::string access_log_format_ = "json";
+  std::shared_ptr<http::AccessLog> access_log_;
   std::vector<net::Address> addresses_;
   std::unique_ptr<StopSignal> stop_;
   std::unique_ptr<DebugPages> debug_pages_;

@@ -26,10 +26,11 @@ Mux routes() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  heddle::apps::App app("heddle-hello", "serves a greeting over HTTP/1.1: GET /plaintext, GET /json", {"127.0.0.1:8080"},
-                        "127.0.0.1:6060");
+  heddle::apps::App app("heddle-hello", "serves a greeting over HTTP/1.1: GET /plaintext, GET /json",
+                        {"127.0.0.1:8080"}, "127.0.0.1:6060");
+  app.add_http_flags();
   return app.run(argc, argv, [&] {
-    heddle::http::Server server(routes());
+    heddle::http::Server server(routes(), app.http_options());
     std::vector<std::string> where;
     for (const auto& address : app.addresses()) {
       const auto bound = server.listen(address, app.listen_options());

@@ -1,5 +1,6 @@
 #include <heddle/http/access_log.h>
 
+#include <signal.h>
 #include <spdlog/logger.h>
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
@@ -45,7 +46,18 @@ struct AccessLog::Inside {
     for (Shard& shard : shards) shard.lines.reserve(room);
     batch.reserve(room);
     logger.set_pattern("%v");
-    writer = std::thread([this] { run(); });
+    // Signals are not for the writer: a program that waits for SIGTERM has it blocked elsewhere, and would die by it here.
+    sigset_t all;
+    sigset_t before;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before);
+    try {
+      writer = std::thread([this] { run(); });
+    } catch (...) {
+      ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+      throw;
+    }
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
   ~Inside() {
     {
