@@ -13,8 +13,8 @@
 #include <heddle/http/header.h>
 #include <heddle/http/internal/chars.h>
 #include <heddle/http/internal/output.h>
+#include <heddle/http/internal/response_rules.h>
 #include <heddle/http/internal/server_conn.h>
-#include <heddle/http/internal/trailer_rules.h>
 #include <heddle/http/internal/wall_clock.h>
 #include <heddle/http/status.h>
 
@@ -48,36 +48,10 @@ char* put_status_line(char* to, int status) noexcept {
 // RFC 9110 s15.3.5, s15.3.6, s15.4.5: these carry no content, whatever the method.
 bool allows_body(int status) noexcept { return status != 204 && status != 205 && status != 304; }
 
-bool belongs_to_server(std::string_view name) noexcept {
-  switch (name.size()) {
-    case 4: return equal_fold(name, "date");
-    case 7: return equal_fold(name, "trailer") || equal_fold(name, "upgrade");
-    case 10: return equal_fold(name, "connection") || equal_fold(name, "keep-alive");
-    case 17: return equal_fold(name, "transfer-encoding");
-    default: return false;
-  }
-}
-
 // std::less: a total order, also of pointers that have nothing to do with one another.
 bool overlaps(std::string_view a, std::string_view b) noexcept {
   constexpr std::less<const char*> kBefore;
   return kBefore(a.data(), b.data() + b.size()) && kBefore(b.data(), a.data() + a.size());
-}
-
-Error refusal(Code code) noexcept { return Error{code, 0, "http response"}; }
-
-// Takes the lines of that name out.
-void remove_lines(std::string& lines, std::string_view name) {
-  for (std::size_t at = 0; at < lines.size();) {
-    const std::size_t size = lines.find("\r\n"sv, at) + 2 - at;
-    const bool same = size > name.size() && lines[at + name.size()] == ':' &&
-                      equal_fold(std::string_view(lines).substr(at, name.size()), name);
-    if (same) {
-      lines.erase(at, size);
-    } else {
-      at += size;
-    }
-  }
 }
 
 }  // namespace
@@ -194,74 +168,6 @@ void ResponseWriter::put_fields(std::string_view all) {
     put(inline_fields_, all);
     fields_size_ = static_cast<std::uint32_t>(all.size());
   }
-}
-
-// ---- before and behind the response ----
-
-Result<void> ResponseWriter::inform(int code, std::span<const HeaderField> fields) {
-  if (started() || code < 100 || code > 199 || code == 101) return std::unexpected(refusal(Code::kInvalid));
-  if (http10_) return std::unexpected(refusal(Code::kUnsupported));
-  std::array<char, kStatusLineMax> line;
-  std::string head(line.data(), static_cast<std::size_t>(put_status_line(line.data(), code) - line.data()));
-  for (const HeaderField& f : fields) {
-    if (!is_token(f.name) || !is_field_value(f.value)) return std::unexpected(refusal(Code::kInvalid));
-    if (belongs_to_server(f.name) || equal_fold(f.name, "content-length"))  // RFC 9110 s8.6
-      return std::unexpected(refusal(Code::kUnsupported));
-    head.append(f.name).append(": ").append(f.value).append("\r\n");
-    if (head.size() > kMaxResponseFields) return std::unexpected(refusal(Code::kLimit));
-  }
-  head.append("\r\n");
-  if (code == 100) conn_.note_committed();  // it has been told
-  if (!out_.insert_before_current(head) || !out_.flush()) return failure("http inform");
-  return {};
-}
-
-bool ResponseWriter::takes_trailers() const noexcept {
-  if (http10_) return false;
-  for (const HeaderField f : conn_.exchange().headers()) {
-    if (!equal_fold(f.name, "te")) continue;
-    for (std::string_view rest = f.value; !rest.empty();) {
-      if (equal_fold(next_element(rest), "trailers")) return true;
-    }
-  }
-  return false;
-}
-
-Result<void> ResponseWriter::check_trailer(std::string_view name) const noexcept {
-  if (!is_token(name)) return std::unexpected(refusal(Code::kInvalid));
-  if (!may_be_trailer(name) || !takes_trailers()) return std::unexpected(refusal(Code::kUnsupported));  // keeps I3
-  return {};
-}
-
-Result<void> ResponseWriter::declare_trailer(std::string_view name) {
-  if (mode_ != Mode::kNothing) return std::unexpected(refusal(Code::kInvalid));
-  if (const Result<void> right = check_trailer(name); !right) return right;
-  if (trailers_ == nullptr) trailers_ = std::make_unique<Trailers>();
-  std::string& names = trailers_->names;
-  for (std::string_view rest = names; !rest.empty();) {
-    if (equal_fold(next_element(rest), name)) return {};
-  }
-  if (names.size() + 2 + name.size() > kMaxTrailerNames) return std::unexpected(refusal(Code::kLimit));
-  if (!names.empty()) names += ", ";
-  names += name;
-  return {};
-}
-
-Result<void> ResponseWriter::set_trailer(std::string_view name, std::string_view value) {
-  if (!is_field_value(value)) return std::unexpected(refusal(Code::kInvalid));  // keeps I2
-  if (mode_ == Mode::kNothing) {
-    if (const Result<void> declared = declare_trailer(name); !declared) return declared;
-  } else {
-    if (const Result<void> right = check_trailer(name); !right) return right;
-    if (mode_ != Mode::kMeasured && mode_ != Mode::kChunked) return std::unexpected(refusal(Code::kUnsupported));
-    if (trailers_ == nullptr) trailers_ = std::make_unique<Trailers>();
-  }
-  std::string lines = trailers_->lines;
-  remove_lines(lines, name);
-  lines.append(name).append(": ").append(value).append("\r\n");
-  if (lines.size() > kMaxResponseTrailers) return std::unexpected(refusal(Code::kLimit));
-  trailers_->lines = std::move(lines);
-  return {};
 }
 
 // Room that a response must keep until its framing is settled.
