@@ -8,6 +8,7 @@
 
 #include <heddle/http/client_options.h>
 #include <heddle/http/header.h>
+#include <heddle/http/internal/base64.h>
 #include <heddle/http/internal/chars.h>
 #include <heddle/http/internal/target.h>
 
@@ -30,20 +31,6 @@ std::string first_of(const char* a, const char* b) {
   return value.empty() ? variable(b) : value;
 }
 
-// RFC 4648 s4.
-std::string base64(std::string_view text) {
-  constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); i += 3) {
-    const std::string_view group = text.substr(i, 3);
-    std::uint32_t bits = 0;
-    for (std::size_t k = 0; k < 3; ++k)
-      bits = bits << 8 | (k < group.size() ? static_cast<unsigned char>(group[k]) : 0U);
-    for (std::size_t k = 0; k < 4; ++k) out += k <= group.size() ? kAlphabet[bits >> (18 - 6 * k) & 63] : '=';
-  }
-  return out;
-}
-
 Result<std::optional<Proxy>> parse_proxy(std::string_view text) {
   const std::unexpected<Error> bad(Error{Code::kInvalid, 0, "http: proxy of the environment"});
   std::string url(text);
@@ -56,7 +43,7 @@ Result<std::optional<Proxy>> parse_proxy(std::string_view text) {
     std::string credentials;
     if (!decode_segment(std::string_view(url).substr(at, sign - at), credentials)) return bad;
     if (credentials.find(':') == std::string::npos) credentials += ':';
-    proxy.authorization = "Basic " + base64(credentials);
+    proxy.authorization = "Basic " + encode_base64(credentials);
     url.erase(at, sign + 1 - at);
   }
   const Result<Url> parsed = Url::parse(url);

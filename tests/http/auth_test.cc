@@ -18,7 +18,10 @@ TEST(Auth, base64_is_read_strictly) {
                                                       {"Zm9vYg==", "foob"},
                                                       {"Zm9vYmFy", "foobar"},
                                                       {"+/+/", "\xfb\xff\xbf"}};
-  for (const auto& [text, bytes] : good) EXPECT_EQ(decode_base64(text), bytes) << text;
+  for (const auto& [text, bytes] : good) {
+    EXPECT_EQ(decode_base64(text), bytes) << text;
+    EXPECT_EQ(encode_base64(bytes), text);
+  }
   EXPECT_EQ(decode_base64("AA=="), std::string(1, '\0'));
   for (const char* bad :
        {"Z", "Zg", "Zg=", "Zg===", "Z===", "====", "=", "Zh==", "Zm9=", "Zm8=Zm8=", "Zm 8", "Zm8\n", "Zm-_", "Z=g="})
