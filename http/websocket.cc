@@ -1,0 +1,28 @@
+#include <heddle/http/websocket.h>
+
+#include <heddle/http/internal/ws_engine.h>
+
+namespace heddle::http::ws {
+
+Connection::Connection(std::unique_ptr<Engine> engine) noexcept : engine_(std::move(engine)) {}
+Connection::Connection(Connection&& other) noexcept = default;
+Connection& Connection::operator=(Connection&& other) noexcept = default;
+Connection::~Connection() = default;
+
+Result<Message> Connection::read(const Context& ctx) { return engine_->read(ctx); }
+
+Result<void> Connection::write(Kind kind, std::string_view data) { return engine_->write(kind, data); }
+
+Result<void> Connection::ping(std::string_view payload) { return engine_->ping(payload); }
+
+Result<void> Connection::close(int code, std::string_view reason) { return engine_->close(code, reason); }
+
+void Connection::abort() noexcept { engine_->abort(); }
+
+CloseStatus Connection::peer_close() const { return engine_->peer_close(); }
+
+const std::string& Connection::subprotocol() const noexcept { return engine_->subprotocol(); }
+
+bool Connection::compressed() const noexcept { return engine_->compressed(); }
+
+}  // namespace heddle::http::ws

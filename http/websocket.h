@@ -1,0 +1,125 @@
+// WebSocket (RFC 6455) with permessage-deflate (RFC 7692), server and client, in blocking style.
+//
+//   mux.handle("GET /echo", ws::handler([](ws::Connection& socket) {
+//     while (auto message = socket.read()) {
+//       if (!socket.write(*message)) break;
+//     }
+//   }));
+//
+//   auto socket = ws::dial(client, "ws://127.0.0.1:8080/echo");
+//   socket->write_text("hello");
+//   auto echo = socket->read();
+//   socket->close();
+//
+// What runs by itself, and when: whoever is in read() answers pings and the peer's Close, and pings a silent peer. There is no
+// goroutine behind a Connection, and an idle one holds no buffer; so a program that never reads learns nothing of its peer, and
+// its peer gets no pongs. Read on a goroutine of its own, or use ws::Channels (websocket_channels.h).
+//
+// How it ends, for read():
+//     kEof        the peer closed with a Close frame, which was answered: peer_close() says with what
+//     kClosed     this side did: close(), abort(), the destructor
+//     kProtocol   the peer broke the protocol (Close 1002) or sent text that is no UTF-8 (Close 1007)
+//     kLimit      the peer exceeded a limit (Close 1009)
+//     kReset      the peer's stream ended without a Close
+//     kTimeout    idle_timeout, write_timeout
+//     kCanceled   the server drains (Close 1001), or as its context says
+// After each of them it is over: nothing is sent any more.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include <heddle/core/context.h>
+#include <heddle/core/error.h>
+#include <heddle/http/client.h>
+#include <heddle/http/server.h>
+#include <heddle/http/websocket_options.h>
+#include <heddle/net/transport.h>
+
+namespace heddle::http::ws {
+
+class Engine;
+
+enum class Kind : std::uint8_t { kText, kBinary };
+
+struct Message {
+  Kind kind = Kind::kText;
+  std::string data;  // kText: UTF-8, checked
+};
+
+/// How the peer closed. 1005: with no code. 1006: it did not, or not yet.
+struct CloseStatus {
+  int code = 1006;
+  std::string reason;
+};
+
+// Codes of a Close (RFC 6455 s7.4.1).
+inline constexpr int kNormalClosure = 1000;
+inline constexpr int kGoingAway = 1001;
+inline constexpr int kProtocolError = 1002;
+inline constexpr int kUnsupportedData = 1003;
+inline constexpr int kNoStatus = 1005;  // none on the wire
+inline constexpr int kAbnormalClosure = 1006;
+inline constexpr int kInvalidPayload = 1007;
+inline constexpr int kPolicyViolation = 1008;
+inline constexpr int kMessageTooBig = 1009;
+inline constexpr int kInternalError = 1011;
+inline constexpr int kTryAgainLater = 1013;
+
+/// A WebSocket. Movable while nobody else uses it.
+///
+/// Threads:  read() one goroutine at a time (others wait for their turn, and get other messages); all else any number of them.
+/// Lifetime: one of accept() until its handler returns. The destructor does not park: it drops a connection that was not closed.
+class Connection {
+ public:
+  explicit Connection(std::unique_ptr<Engine> engine) noexcept;
+  Connection(Connection&& other) noexcept;
+  Connection& operator=(Connection&& other) noexcept;
+  ~Connection();
+
+  /// The next message, whole; parks. Control frames are dealt with meanwhile.
+  ///
+  /// Errors: as the file's opening says, then and ever after; the code of `ctx`: then nothing is lost, and it goes on.
+  ///         Throws std::bad_alloc.
+  [[nodiscard]] Result<Message> read(const Context& ctx = {});
+
+  /// Sends a message; parks while the peer is slow. One that is longer than write_frame goes in several frames, between which
+  /// others' pings and a Close find their place; other messages wait until it is sent.
+  ///
+  /// Errors: kInvalid for text that is no UTF-8; kClosed after a Close, either side's; kTimeout past write_timeout; kReset;
+  ///         the context's code if the server drains. After any but kInvalid nothing can be sent. Throws std::bad_alloc.
+  Result<void> write(Kind kind, std::string_view data);
+  Result<void> write(const Message& message) { return write(message.kind, message.data); }
+  Result<void> write_text(std::string_view text) { return write(Kind::kText, text); }
+  Result<void> write_binary(std::string_view bytes) { return write(Kind::kBinary, bytes); }
+
+  /// Sends a Ping, and does not wait for its Pong: that is told to Options::on_pong.
+  /// Errors: kInvalid for more than 125 bytes; as write().
+  Result<void> ping(std::string_view payload = {});
+
+  /// Closes in good order: sends a Close, drops the messages that still come, and parks until the peer has answered; for
+  /// close_timeout at most. Idempotent: a second call waits as well. A read() that is under way ends, too.
+  ///
+  /// Errors: kInvalid for a code that is not to be sent (RFC 6455 s7.4; kNoStatus sends none), a reason of more than 123 bytes
+  ///         or one that is no UTF-8, and nothing happens; kTimeout, kReset … if the peer did not answer: it is over all
+  ///         the same. None if the peer had closed already.
+  Result<void> close(int code = kNormalClosure, std::string_view reason = {});
+
+  /// Drops the connection: no Close, no waiting. Who reads or writes gets kClosed. Never parks.
+  void abort() noexcept;
+
+  /// How the peer closed, as far as read() or close() has seen it.
+  [[nodiscard]] CloseStatus peer_close() const;
+  /// The one that both sides agreed on; empty: none.
+  [[nodiscard]] const std::string& subprotocol() const noexcept;
+  /// True if permessage-deflate was agreed on.
+  [[nodiscard]] bool compressed() const noexcept;
+
+ private:
+  std::unique_ptr<Engine> engine_;  // null: moved from
+};
+
+}  // namespace heddle::http::ws
