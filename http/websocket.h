@@ -122,4 +122,32 @@ class Connection {
   std::unique_ptr<Engine> engine_;  // null: moved from
 };
 
+/// Answers a handshake, and makes a WebSocket of the request's connection. The fields that were set on `writer` go along.
+///
+/// Errors: the handshake was refused, and answered: 426 without Upgrade: websocket, or for another version than 13; 403 if
+///         check_origin says no (kDenied); 400 for what else RFC 6455 s4.2.1 asks, and for extensions or subprotocols that are
+///         no list (kProtocol). Else as ResponseWriter::upgrade(). The handler has nothing to do but to return.
+/// Threads: the handler's goroutine. Lifetime: until the handler returns; only then is the connection's end waited for.
+///          Server::shutdown() and the end of request.context() make whoever reads or writes send Close 1001.
+/// Source:  RFC 6455 s4.2.
+[[nodiscard]] Result<Connection> accept(Request& request, ResponseWriter& writer, const Options& options = {});
+
+/// A Handler that accepts and calls `serve`. Then it closes: with 1000; with 1011 if `serve` threw, which the server is told of.
+[[nodiscard]] Handler handler(std::function<void(Connection&)> serve, Options options = {});
+[[nodiscard]] Handler handler(std::function<void(Connection&, Request&)> serve, Options options = {});
+
+/// Opens a WebSocket to "ws://host/path"; also http:, http+unix:, and wss: or https: if the client has a `secure`.
+///
+/// It goes by the client's dialer, proxy and cookies, and follows its redirects; the connection is the WebSocket's then, and none
+/// of the client's limits applies any more. `ctx` ends the handshake alone.
+/// Errors:  as Client::send(); kInvalid for a subprotocol that is no token; kDenied if the answer is 401 or 403, kNotFound for
+///          404, kProtocol for any other that is no 101 (Options::on_refusal is shown all three), and for one that does not
+///          prove itself or agrees to what was not offered (RFC 6455 s4.1).
+/// Threads: goroutines.
+[[nodiscard]] Result<Connection> dial(const Context& ctx, Client& client, std::string_view url,
+                                      const Options& options = {});
+[[nodiscard]] inline Result<Connection> dial(Client& client, std::string_view url, const Options& options = {}) {
+  return dial({}, client, url, options);
+}
+
 }  // namespace heddle::http::ws

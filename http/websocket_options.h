@@ -15,6 +15,7 @@
 
 namespace heddle::http {
 
+class ClientResponse;
 class Request;
 
 namespace ws {
@@ -73,6 +74,9 @@ struct Options {
 
   /// A client's further fields: Origin, Cookie, Authorization …
   Fields headers;
+
+  /// Shown an answer that is no 101: its status, its fields, its body. Empty: nobody is.
+  std::function<void(ClientResponse& response)> on_refusal;
 };
 
 /// True if there is no Origin (no browser), or its authority is the request's host.

@@ -16,38 +16,29 @@ constexpr std::size_t kReadAhead = std::size_t{16}
 
 std::unexpected<Error> failed(Code code, const char* op) { return std::unexpected(Error{code, 0, op}); }
 
-// Done when either of two is. For as long as this object lives.
-class Either {
- public:
-  Either(const Context& a, const Context& b) {
-    if (!a.can_be_done() || !b.can_be_done()) {
-      ctx_ = a.can_be_done() ? a : b;
-      return;
-    }
-    auto [ctx, cancel] = with_cancel(a);
-    ctx_ = ctx;
-    stop_.emplace(after_func(b, [cancel] { cancel(); }));
-  }
-  ~Either() {
-    if (stop_) static_cast<void>((*stop_)());
-  }
-  Either(const Either&) = delete;
-  Either& operator=(const Either&) = delete;
-
-  [[nodiscard]] const Context& ctx() const noexcept { return ctx_; }
-
- private:
-  Context ctx_;
-  std::optional<StopFunc> stop_;
-};
-
 }  // namespace
+
+EitherContext::EitherContext(const Context& a, const Context& b) {
+  if (!a.can_be_done() || !b.can_be_done()) {
+    ctx_ = a.can_be_done() ? a : b;
+    return;
+  }
+  auto [ctx, cancel] = with_cancel(a);
+  ctx_ = ctx;
+  stop_.emplace(after_func(b, [cancel] { cancel(); }));
+}
+
+EitherContext::~EitherContext() {
+  if (stop_) static_cast<void>((*stop_)());
+}
 
 Engine::Engine(net::Transport& transport, std::unique_ptr<net::Transport> owned, const Options& options, Setup setup)
     : owned_(std::move(owned)),
       transport_(transport),
       options_(options),
       setup_(std::move(setup)),
+      leave_(setup_.ctx, setup_.drain),
+      early_(setup_.early),
       in_(transport, kReadAhead),
       reader_(
           setup_.role,
@@ -78,7 +69,9 @@ Result<std::optional<Message>> Engine::turn(const Context& ctx) {
   const Result<bool> more = fill(ctx);
   if (!more) {
     if (const std::optional<Error> done = ctx.err()) return failed(done->code, "websocket: read");
-    if (!recovers(more.error())) {
+    if (late()) {  // whoever closes may have closed the transport then, too
+      over(closing_as(), {Code::kTimeout, 0, "websocket: no answer to Close"}, Farewell::kNone);
+    } else if (!recovers(more.error())) {
       const Error how = writer_.failure().value_or(more.error());
       over(closing() ? closing_as() : how, how, Farewell::kNone);
     }
@@ -89,11 +82,7 @@ Result<std::optional<Message>> Engine::turn(const Context& ctx) {
     over(closing() ? closing_as() : cut, cut, Farewell::kNone);
     return std::nullopt;
   }
-  const std::span<const std::byte> buffered = *in_.peek(in_.buffered());
-  std::string_view bytes(reinterpret_cast<const char*>(buffered.data()), buffered.size());
-  const MessageReader::Event event = reader_.step(bytes);
-  static_cast<void>(in_.discard(buffered.size() - bytes.size()));
-  switch (event) {
+  switch (step()) {
     case MessageReader::Event::kMore: break;
     case MessageReader::Event::kMessage: {
       Message message{reader_.is_text() ? Kind::kText : Kind::kBinary, reader_.take_message()};
@@ -119,10 +108,25 @@ Result<std::optional<Message>> Engine::turn(const Context& ctx) {
   return std::nullopt;
 }
 
+// Up to an event, or the end of what is there.
+MessageReader::Event Engine::step() {
+  if (!early_.empty()) {
+    std::string_view bytes(early_);
+    const MessageReader::Event event = reader_.step(bytes);
+    early_ = std::string(bytes);
+    return event;
+  }
+  const std::span<const std::byte> buffered = *in_.peek(in_.buffered());
+  std::string_view bytes(reinterpret_cast<const char*>(buffered.data()), buffered.size());
+  const MessageReader::Event event = reader_.step(bytes);
+  static_cast<void>(in_.discard(buffered.size() - bytes.size()));
+  return event;
+}
+
 // Waits until there are bytes; false: the stream has ended.
 Result<bool> Engine::fill(const Context& ctx) {
-  if (in_.buffered() != 0) return true;
-  const Either both(ctx, watch_ ? setup_.ctx : Context());
+  if (!early_.empty() || in_.buffered() != 0) return true;
+  const EitherContext both(ctx, watch_ ? leave_.ctx() : Context());
   Duration wait{};
   if (options_.ping_interval > Duration::zero()) wait = std::max(next_ping_ - quiet_, Duration(1));
   if (options_.idle_timeout > Duration::zero()) {
@@ -143,21 +147,14 @@ Result<bool> Engine::fill(const Context& ctx) {
 
 // After a wait that failed, and not because of the caller's context. True: it goes on, or it is over by now.
 bool Engine::recovers(const Error& error) {
-  if (watch_ && setup_.ctx.err()) {
+  if (watch_ && leave_.ctx().err()) {
     watch_ = false;
     // A client that has gone is met at the end of what it sent before.
     if (draining()) go_away();
     return true;
   }
   if (!is_deadline(error) || writer_.failure()) return false;
-  bool late = false;
-  {
-    const std::lock_guard guard(deadline_lock_);
-    late = closing() && now() >= close_until_;
-  }
-  if (late) {
-    over(closing_as(), {Code::kTimeout, 0, "websocket: no answer to Close"}, Farewell::kNone);
-  } else if (!closing()) {
+  if (!closing()) {
     if (options_.idle_timeout > Duration::zero() && quiet_ >= options_.idle_timeout) {
       fail(kGoingAway, "idle", {Code::kTimeout, 0, "websocket: idle"});
     } else if (options_.ping_interval > Duration::zero() && quiet_ >= next_ping_) {
@@ -166,6 +163,12 @@ bool Engine::recovers(const Error& error) {
     }
   }
   return true;
+}
+
+// True if the peer's answer to our Close is overdue.
+bool Engine::late() {
+  const std::lock_guard guard(deadline_lock_);
+  return closing() && now() >= close_until_;
 }
 
 void Engine::take_close() {
@@ -186,7 +189,7 @@ void Engine::fail(int code, const char* why, const Error& end) {
 }
 
 void Engine::over(const Error& end, const Error& how, Farewell farewell) {
-  if (farewell != Farewell::kNone && !writer_.failure()) {  // keeps I5
+  if (farewell != Farewell::kNone && setup_.lingers && !writer_.failure()) {  // keeps I5
     if (farewell == Farewell::kEndAndWait) static_cast<void>(transport_.close_write());
     arm_read({});
     std::array<std::byte, 4096> dropped;
@@ -250,15 +253,18 @@ void Engine::begin_closing(const Error& as) {
   transport_.set_read_deadline(close_until_);
 }
 
-// The server's context has ended, and not because the client has.
-bool Engine::draining() const noexcept {
-  if (!setup_.ctx.err()) return false;
-  const Code cause = setup_.ctx.cause().value_or(Error{}).code;
-  return cause != Code::kEof && cause != Code::kReset;
+// Why the server wants to leave, if it does.
+std::optional<Error> Engine::draining() const noexcept {
+  if (!leave_.ctx().err()) return std::nullopt;
+  for (const Context* ctx : {&setup_.drain, &setup_.ctx}) {
+    const std::optional<Error> cause = ctx->cause();
+    if (cause && cause->code != Code::kEof && cause->code != Code::kReset) return ctx->err();
+  }
+  return std::nullopt;
 }
 
 void Engine::go_away() {
-  begin_closing({setup_.ctx.err().value_or(Error{Code::kCanceled, 0, ""}).code, 0, "websocket: going away"});
+  begin_closing({draining().value_or(Error{Code::kCanceled, 0, ""}).code, 0, "websocket: going away"});
   static_cast<void>(writer_.close(close_payload(kGoingAway, {}), closing_context()));
 }
 

@@ -45,13 +45,32 @@
 
 namespace heddle::http::ws {
 
+/// Done when either of two contexts is, for as long as this object lives.
+class EitherContext {
+ public:
+  EitherContext(const Context& a, const Context& b);
+  ~EitherContext();
+  EitherContext(const EitherContext&) = delete;
+  EitherContext& operator=(const EitherContext&) = delete;
+
+  [[nodiscard]] const Context& ctx() const noexcept { return ctx_; }
+
+ private:
+  Context ctx_;
+  std::optional<StopFunc> stop_;
+};
+
 class Engine {
  public:
   struct Setup {
     Role role = Role::kServer;
     std::optional<Agreed> deflate;
     std::string subprotocol;
-    Context ctx;  // its end is a drain
+    // The end of either is a drain: Close 1001. Unless its cause is the client's leaving, which the reader meets by itself.
+    Context ctx;
+    Context drain;
+    std::string early;    // bytes of the peer's that came before the transport's
+    bool lingers = true;  // I5 is ours to keep; else whose transport it is reads away what still comes
   };
 
   Engine(net::Transport& transport, std::unique_ptr<net::Transport> owned, const Options& options, Setup setup);
@@ -76,7 +95,8 @@ class Engine {
   [[nodiscard]] Result<std::optional<Message>> turn(const Context& ctx);
   [[nodiscard]] Result<bool> fill(const Context& ctx);
   [[nodiscard]] bool recovers(const Error& error);
-  void silence(Duration waited);
+  [[nodiscard]] bool late();
+  [[nodiscard]] MessageReader::Event step();
   void take_close();
   void fail(int code, const char* why, const Error& end);
   void over(const Error& end, const Error& how, Farewell farewell);
@@ -84,7 +104,7 @@ class Engine {
   // Anybody's.
   void begin_closing(const Error& as);
   void go_away();
-  [[nodiscard]] bool draining() const noexcept;
+  [[nodiscard]] std::optional<Error> draining() const noexcept;
   // relaxed: who must not miss it looks under deadline_lock_ (I3).
   [[nodiscard]] bool closing() const noexcept { return closing_.load(std::memory_order_relaxed); }
   [[nodiscard]] Error closing_as();
@@ -96,14 +116,16 @@ class Engine {
   net::Transport& transport_;
   const Options options_;
   const Setup setup_;
+  const EitherContext leave_;  // setup_.ctx, setup_.drain
 
   Mutex read_lock_;
   // Guarded by read_lock_.
+  std::string early_;
   net::BufReader in_;
   MessageReader reader_;
   Duration quiet_{};      // how long the peer was waited for since something came
   Duration next_ping_{};  // when quiet_ reaches it
-  bool watch_ = true;     // setup_.ctx has not ended
+  bool watch_ = true;     // for a drain
   Error end_;             // kOk: not over
   Error how_;             // over: what close() says; kOk if the peer has closed
 

@@ -124,7 +124,9 @@ inline std::string said(const Result<Message>& got) {
 
 inline std::unique_ptr<Engine> engine_on(net::Transport& at, Role role, const Options& options = {},
                                          const std::optional<Agreed>& deflate = {}, const Context& ctx = {}) {
-  return std::make_unique<Engine>(at, nullptr, options, Engine::Setup{role, deflate, "", ctx});
+  return std::make_unique<Engine>(
+      at, nullptr, options,
+      Engine::Setup{.role = role, .deflate = deflate, .subprotocol = "", .ctx = ctx, .drain = {}, .early = {}});
 }
 
 /// Reads a transport to its end.
