@@ -1,0 +1,153 @@
+// WebSockets between our own client and our own server, on real sockets, over whichever back end HEDDLE_POLLER names. Nothing may
+// be left behind: no goroutine, no descriptor.
+#include <atomic>
+
+#include "client_test_util.h"
+#include "ws_test_util.h"
+
+namespace heddle::http::ws::test {
+namespace {
+
+using http::test::OwnServer;
+using http::test::plain;
+using http::test::with_network;
+
+Handler echo(const Options& options = {}) {
+  return handler(
+      [](Connection& socket) {
+        while (Result<Message> message = socket.read()) {
+          if (!socket.write(*message)) break;
+        }
+      },
+      options);
+}
+
+std::string ws_url(const OwnServer& server) { return "ws" + server.url("/").substr(4); }
+
+TEST(WsLoopback, many_handshakes_messages_and_closes) {
+  with_network([] {
+    OwnServer server(echo());
+    Client client(plain());
+    WaitGroup all;
+    for (int w = 0; w < 8; ++w) {
+      all.go([&, w] {
+        for (int i = 0; i < 5; ++i) {
+          Result<Connection> socket = dial(client, ws_url(server));
+          ASSERT_TRUE(socket) << socket.error().message();
+          const std::string text = "message " + std::to_string(w * 100 + i);
+          EXPECT_TRUE(socket->write_text(text));
+          const Result<Message> got = socket->read();
+          ASSERT_TRUE(got) << got.error().message();
+          EXPECT_EQ(got->data, text);
+          if (i % 2 == 0) {
+            EXPECT_TRUE(socket->close(1000, "bye"));
+            EXPECT_EQ(socket->peer_close().code, 1000);
+          }  // else it is dropped
+        }
+      });
+    }
+    all.wait();
+  });
+}
+
+TEST(WsLoopback, large_messages_both_ways_at_once_compressed_or_not) {
+  with_network([] {
+    for (const bool compressed : {false, true}) {
+      Options options;
+      options.compression.enabled = compressed;
+      OwnServer server(echo(options));
+      Client client(plain());
+      Result<Connection> socket = dial(client, ws_url(server), options);
+      ASSERT_TRUE(socket) << socket.error().message();
+      EXPECT_EQ(socket->compressed(), compressed);
+      WaitGroup all;
+      all.go([&] {
+        for (std::size_t i = 0; i < 10; ++i) {
+          std::string data(100'000 * i + 7, '\0');
+          for (std::size_t k = 0; k < data.size(); ++k) data[k] = static_cast<char>((k * k + i) >> 3);
+          EXPECT_TRUE(socket->write_binary(data));
+        }
+      });
+      for (std::size_t i = 0; i < 10; ++i) {
+        const Result<Message> got = socket->read();
+        ASSERT_TRUE(got) << got.error().message();
+        ASSERT_EQ(got->data.size(), 100'000 * i + 7);
+        std::size_t wrong = 0;
+        for (std::size_t k = 0; k < got->data.size(); ++k) wrong += got->data[k] != static_cast<char>((k * k + i) >> 3);
+        EXPECT_EQ(wrong, 0u);
+      }
+      all.wait();
+      EXPECT_TRUE(socket->close());
+    }
+  });
+}
+
+TEST(WsLoopback, clients_that_vanish_in_any_state_leave_nothing) {
+  with_network([] {
+    std::atomic<int> ended{0};
+    OwnServer server(handler([&](Connection& socket) {
+      while (Result<Message> message = socket.read()) {
+        if (!socket.write(*message)) break;
+      }
+      ++ended;
+    }));
+    Client client(plain());
+    for (int i = 0; i < 12; ++i) {
+      Result<Connection> socket = dial(client, ws_url(server));
+      ASSERT_TRUE(socket);
+      if (i % 3 > 0) {
+        EXPECT_TRUE(socket->write_text("x"));
+      }
+      if (i % 3 > 1) {
+        EXPECT_TRUE(socket->read());
+      }
+      socket->abort();
+    }
+    for (const TimePoint until = net::test::patience(); ended != 12 && now() < until;) sleep(1ms);
+    EXPECT_EQ(ended, 12);
+  });
+}
+
+TEST(WsLoopback, a_shutdown_says_going_away_and_does_not_wait_for_the_grace) {
+  with_network([] {
+    std::optional<OwnServer> server(std::in_place, echo());
+    Client client(plain());
+    std::vector<Connection> sockets;
+    for (int i = 0; i < 4; ++i) {
+      Result<Connection> socket = dial(client, ws_url(*server));
+      ASSERT_TRUE(socket);
+      EXPECT_TRUE(socket->write_text("x"));
+      EXPECT_TRUE(socket->read());
+      sockets.push_back(std::move(*socket));
+    }
+    WaitGroup all;
+    for (Connection& socket : sockets) {
+      all.go([&socket] {
+        EXPECT_EQ(said(socket.read()), "end of stream");
+        EXPECT_EQ(socket.peer_close().code, kGoingAway);
+      });
+    }
+    server.reset();  // shutdown(), which must end all of them
+    all.wait();
+  });
+}
+
+TEST(WsLoopback, the_server_ends_the_connection_after_a_fault_and_the_fault_is_told) {
+  with_network([] {
+    OwnServer server(echo());
+    for (int i = 0; i < 5; ++i) {
+      net::Conn conn = net::test::must(net::dial(server.address));
+      conn.set_deadline(net::test::patience());
+      const std::string request =
+          "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+          "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+      ASSERT_TRUE(
+          conn.write(bytes(request + frame(0x81, "x", true) + frame(0x83, "y", true) + frame(0x81, "z", true))));
+      const std::string all = read_to_end(conn);
+      EXPECT_EQ(words(all.substr(all.find("\r\n\r\n") + 4), Role::kServer), "text(x) close(1002 unknown opcode)");
+    }
+  });
+}
+
+}  // namespace
+}  // namespace heddle::http::ws::test
