@@ -103,7 +103,6 @@ Result<Connection> accept(Request& request, ResponseWriter& writer, const Option
                       .subprotocol = std::string(protocol),
                       .ctx = request.context(),
                       .drain = request.draining(),
-                      .early = {},
                       .lingers = false};
   if (*extension) {
     static_cast<void>(writer.set_header("Sec-WebSocket-Extensions", (*extension)->field));

@@ -63,7 +63,7 @@ Result<Engine::Setup> check_answer(const ClientResponse& response, std::string_v
   if (joined(headers, "Sec-WebSocket-Accept") != accept_key(key)) {
     return failed(Code::kProtocol, "websocket: Sec-WebSocket-Accept");
   }
-  Engine::Setup setup{.role = Role::kClient, .deflate = {}, .subprotocol = {}, .ctx = {}, .drain = {}, .early = {}};
+  Engine::Setup setup{.role = Role::kClient, .deflate = {}, .subprotocol = {}, .ctx = {}, .drain = {}};
   const Result<std::optional<Agreed>> agreed =
       read_answer(joined(headers, "Sec-WebSocket-Extensions"), options.compression);
   if (!agreed) return std::unexpected(agreed.error());
@@ -91,11 +91,10 @@ Result<Connection> dial(const Context& ctx, Client& client, std::string_view url
   }
   Result<Engine::Setup> setup = check_answer(*response, key, options);
   if (!setup) return std::unexpected(setup.error());
-  Result<ClientResponse::Raw> raw = response->take_connection();
-  if (!raw) return std::unexpected(raw.error());
-  setup->early = std::move(raw->early);
-  net::Transport& transport = *raw->transport;
-  return Connection(std::make_unique<Engine>(transport, std::move(raw->transport), options, std::move(*setup)));
+  Result<std::unique_ptr<net::Transport>> transport = response->take_transport();
+  if (!transport) return std::unexpected(transport.error());
+  net::Transport& at = **transport;
+  return Connection(std::make_unique<Engine>(at, std::move(*transport), options, std::move(*setup)));
 }
 
 }  // namespace heddle::http::ws

@@ -38,7 +38,6 @@ Engine::Engine(net::Transport& transport, std::unique_ptr<net::Transport> owned,
       options_(options),
       setup_(std::move(setup)),
       leave_(setup_.ctx, setup_.drain),
-      early_(setup_.early),
       in_(transport, kReadAhead),
       reader_(
           setup_.role,
@@ -110,12 +109,6 @@ Result<std::optional<Message>> Engine::turn(const Context& ctx) {
 
 // Up to an event, or the end of what is there.
 MessageReader::Event Engine::step() {
-  if (!early_.empty()) {
-    std::string_view bytes(early_);
-    const MessageReader::Event event = reader_.step(bytes);
-    early_ = std::string(bytes);
-    return event;
-  }
   const std::span<const std::byte> buffered = *in_.peek(in_.buffered());
   std::string_view bytes(reinterpret_cast<const char*>(buffered.data()), buffered.size());
   const MessageReader::Event event = reader_.step(bytes);
@@ -125,7 +118,7 @@ MessageReader::Event Engine::step() {
 
 // Waits until there are bytes; false: the stream has ended.
 Result<bool> Engine::fill(const Context& ctx) {
-  if (!early_.empty() || in_.buffered() != 0) return true;
+  if (in_.buffered() != 0) return true;
   const EitherContext both(ctx, watch_ ? leave_.ctx() : Context());
   Duration wait{};
   if (options_.ping_interval > Duration::zero()) wait = std::max(next_ping_ - quiet_, Duration(1));

@@ -69,7 +69,6 @@ class Engine {
     // The end of either is a drain: Close 1001. Unless its cause is the client's leaving, which the reader meets by itself.
     Context ctx;
     Context drain;
-    std::string early;    // bytes of the peer's that came before the transport's
     bool lingers = true;  // I5 is ours to keep; else whose transport it is reads away what still comes
   };
 
@@ -120,7 +119,6 @@ class Engine {
 
   Mutex read_lock_;
   // Guarded by read_lock_.
-  std::string early_;
   net::BufReader in_;
   MessageReader reader_;
   Duration quiet_{};      // how long the peer was waited for since something came

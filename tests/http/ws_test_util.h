@@ -126,7 +126,7 @@ inline std::unique_ptr<Engine> engine_on(net::Transport& at, Role role, const Op
                                          const std::optional<Agreed>& deflate = {}, const Context& ctx = {}) {
   return std::make_unique<Engine>(
       at, nullptr, options,
-      Engine::Setup{.role = role, .deflate = deflate, .subprotocol = "", .ctx = ctx, .drain = {}, .early = {}});
+      Engine::Setup{.role = role, .deflate = deflate, .subprotocol = "", .ctx = ctx, .drain = {}});
 }
 
 /// Reads a transport to its end.
