@@ -20,6 +20,7 @@
 //     kClosed     this side did: close(), abort(), the destructor
 //     kProtocol   the peer broke the protocol (Close 1002) or sent text that is no UTF-8 (Close 1007)
 //     kLimit      the peer exceeded a limit (Close 1009)
+//     kNoResources   there was no memory for a message (Close 1011)
 //     kReset      the peer's stream ended without a Close
 //     kTimeout    idle_timeout, write_timeout
 //     kCanceled   the server drains (Close 1001), or as its context says
@@ -83,7 +84,6 @@ class Connection {
   /// The next message, whole; parks. Control frames are dealt with meanwhile.
   ///
   /// Errors: as the file's opening says, then and ever after; the code of `ctx`: then nothing is lost, and it goes on.
-  ///         Throws std::bad_alloc.
   [[nodiscard]] Result<Message> read(const Context& ctx = {});
 
   /// Sends a message; parks while the peer is slow. One that is longer than write_frame goes in several frames, between which

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <utility>
 
 namespace heddle::http::ws {
@@ -11,15 +12,19 @@ MessageReader::MessageReader(Role role, const Limits& limits, const std::optiona
   if (deflate) inflater_ = std::make_unique<Inflater>(deflate->peer_bits, deflate->peer_takeover);
 }
 
-MessageReader::Event MessageReader::step(std::string_view& in) {
-  while (!in.empty()) {
-    Event event = Event::kMore;
-    switch (state_) {
-      case State::kHead: event = take_head(in); break;
-      case State::kPayload: event = take_payload(in); break;
-      case State::kOver: in = {}; break;
+MessageReader::Event MessageReader::step(std::string_view& in) noexcept {
+  try {
+    while (!in.empty()) {
+      Event event = Event::kMore;
+      switch (state_) {
+        case State::kHead: event = take_head(in); break;
+        case State::kPayload: event = take_payload(in); break;
+        case State::kOver: in = {}; break;
+      }
+      if (event != Event::kMore) return event;
     }
-    if (event != Event::kMore) return event;
+  } catch (const std::bad_alloc&) {  // some bytes are lost: there is no going on
+    return fail(1011, "out of memory");
   }
   return Event::kMore;
 }

@@ -44,10 +44,9 @@ class MessageReader {
   /// `deflate`: what was agreed, if anything.
   MessageReader(Role role, const Limits& limits, const std::optional<Agreed>& deflate);
 
-  /// Takes bytes off the front of `in`, up to an event; kMore if there is none in them: then all were taken.
-  ///
-  /// Errors: throws std::bad_alloc.
-  [[nodiscard]] Event step(std::string_view& in);
+  /// Takes bytes off the front of `in`, up to an event; kMore if there is none in them: then all were taken. Out of memory is a
+  /// fault, too.
+  [[nodiscard]] Event step(std::string_view& in) noexcept;
 
   /// After kMessage: whether it is text, and its bytes, which are the caller's now.
   [[nodiscard]] bool is_text() const noexcept { return opcode_ == Opcode::kText; }

@@ -1,5 +1,7 @@
 // What breaks a WebSocket, and what does not: tables of frames that come, what read() says, and what is sent. Each in both roles,
 // whole, and split at every byte. The cases follow those of the Autobahn test suite, whose numbers stand beside them.
+#include <random>
+
 #include "ws_test_util.h"
 
 namespace heddle::http::ws::test {
@@ -297,6 +299,33 @@ TEST(WsWire, what_a_small_message_stands_for_is_limited_and_checked) {
               {"bad text", {{0xc1, squeezed("caf\xe9 and so on")}}, "protocol error -> close(1007 not UTF-8)"},
               {"begun text", {{0xc1, squeezed("caf\xc3")}}, "protocol error -> close(1007 not UTF-8)"}},
              options, Agreed{});
+}
+
+// Bytes of chance, with heads that are mostly right: an end always comes, and what is sent is well-formed, a Close at most once, as
+// its last.
+TEST(WsWire, garbage_is_answered_by_one_close_or_by_none) {
+  std::mt19937 random(11);
+  heddle::test::run(
+      [&] {
+        for (int round = 0; round < 2000; ++round) {
+          const Role role = round % 2 == 0 ? Role::kServer : Role::kClient;
+          std::string wire;
+          for (auto n = random() % 6; n != 0; --n) {
+            constexpr int kFirst[] = {0x81, 0x82, 0x01, 0x00, 0x80, 0x89, 0x8a, 0x88, 0xc1};
+            std::string payload(random() % 30, 'a');
+            if (random() % 3 == 0) payload += static_cast<char>(random());
+            wire += frame(kFirst[random() % 9], payload, role == Role::kServer);
+            if (random() % 3 == 0) wire[random() % wire.size()] = static_cast<char>(random());
+          }
+          const std::string told =
+              talk(role, {wire}, small(), random() % 2 == 0 ? std::optional(Agreed{}) : std::nullopt);
+          for (const char* wrong : {"WRONG", "LENGTH", "CUT", "?(", "RSV"})
+            EXPECT_EQ(told.find(wrong), std::string::npos) << told;
+          const std::size_t close = told.find(" close(", told.find(" -> "));
+          EXPECT_TRUE(close == std::string::npos || told.find(')', close) + 1 == told.size()) << told;
+        }
+      },
+      {.most_steps = 1'000'000'000});
 }
 
 }  // namespace
