@@ -35,7 +35,10 @@ EitherContext::~EitherContext() {
 Engine::Engine(net::Transport& transport, std::unique_ptr<net::Transport> owned, const Options& options, Setup setup)
     : owned_(std::move(owned)),
       transport_(transport),
-      options_(options),
+      ping_interval_(options.ping_interval),
+      idle_timeout_(options.idle_timeout),
+      close_timeout_(options.close_timeout),
+      on_pong_(options.on_pong),
       setup_(std::move(setup)),
       leave_(setup_.ctx, setup_.drain),
       in_(transport, kReadAhead),
@@ -91,7 +94,7 @@ Result<std::optional<Message>> Engine::turn(const Context& ctx) {
     // A write that fails is the next read's to tell: what the peer sent before comes first.
     case MessageReader::Event::kPing: static_cast<void>(writer_.control(Opcode::kPong, reader_.control())); break;
     case MessageReader::Event::kPong:
-      if (options_.on_pong) options_.on_pong(reader_.control());
+      if (on_pong_) on_pong_(reader_.control());
       break;
     case MessageReader::Event::kClose: take_close(); break;
     case MessageReader::Event::kFault: {
@@ -121,9 +124,9 @@ Result<bool> Engine::fill(const Context& ctx) {
   if (in_.buffered() != 0) return true;
   const EitherContext both(ctx, watch_ ? leave_.ctx() : Context());
   Duration wait{};
-  if (options_.ping_interval > Duration::zero()) wait = std::max(next_ping_ - quiet_, Duration(1));
-  if (options_.idle_timeout > Duration::zero()) {
-    const Duration idle = std::max(options_.idle_timeout - quiet_, Duration(1));
+  if (ping_interval_ > Duration::zero()) wait = std::max(next_ping_ - quiet_, Duration(1));
+  if (idle_timeout_ > Duration::zero()) {
+    const Duration idle = std::max(idle_timeout_ - quiet_, Duration(1));
     wait = wait == Duration::zero() ? idle : std::min(wait, idle);
   }
   const TimePoint began = now();
@@ -131,7 +134,7 @@ Result<bool> Engine::fill(const Context& ctx) {
   const Result<std::span<const std::byte>> got = in_.peek(both.ctx(), 1);
   if (got) {
     quiet_ = {};
-    next_ping_ = options_.ping_interval;
+    next_ping_ = ping_interval_;
     return !got->empty();
   }
   quiet_ += now() - began;
@@ -148,10 +151,10 @@ bool Engine::recovers(const Error& error) {
   }
   if (!is_deadline(error) || writer_.failure()) return false;
   if (!closing()) {
-    if (options_.idle_timeout > Duration::zero() && quiet_ >= options_.idle_timeout) {
+    if (idle_timeout_ > Duration::zero() && quiet_ >= idle_timeout_) {
       fail(kGoingAway, "idle", {Code::kTimeout, 0, "websocket: idle"});
-    } else if (options_.ping_interval > Duration::zero() && quiet_ >= next_ping_) {
-      next_ping_ = quiet_ + options_.ping_interval;
+    } else if (ping_interval_ > Duration::zero() && quiet_ >= next_ping_) {
+      next_ping_ = quiet_ + ping_interval_;
       static_cast<void>(writer_.control(Opcode::kPing, {}));
     }
   }
@@ -240,7 +243,7 @@ void Engine::begin_closing(const Error& as) {
   const std::lock_guard guard(deadline_lock_);
   if (closing()) return;
   closing_as_ = as;
-  close_until_ = deadline_after(options_.close_timeout);
+  close_until_ = deadline_after(close_timeout_);
   // relaxed: see closing().
   closing_.store(true, std::memory_order_relaxed);
   transport_.set_read_deadline(close_until_);

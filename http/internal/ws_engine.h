@@ -25,6 +25,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -113,7 +114,10 @@ class Engine {
   // Constant.
   const std::unique_ptr<net::Transport> owned_;  // null: the caller's
   net::Transport& transport_;
-  const Options options_;
+  const Duration ping_interval_;
+  const Duration idle_timeout_;
+  const Duration close_timeout_;
+  const std::function<void(std::string_view)> on_pong_;
   const Setup setup_;
   const EitherContext leave_;  // setup_.ctx, setup_.drain
 

@@ -12,7 +12,14 @@ using http::test::OwnServer;
 using http::test::plain;
 using http::test::with_network;
 
-Handler echo(const Options& options = {}) {
+/// A loaded machine is not a peer that does not answer.
+Options patient() {
+  Options options;
+  options.close_timeout = 20s;
+  return options;
+}
+
+Handler echo(const Options& options = patient()) {
   return handler(
       [](Connection& socket) {
         while (Result<Message> message = socket.read()) {
@@ -32,7 +39,7 @@ TEST(WsLoopback, many_handshakes_messages_and_closes) {
     for (int w = 0; w < 8; ++w) {
       all.go([&, w] {
         for (int i = 0; i < 5; ++i) {
-          Result<Connection> socket = dial(client, ws_url(server));
+          Result<Connection> socket = dial(client, ws_url(server), patient());
           ASSERT_TRUE(socket) << socket.error().message();
           const std::string text = "message " + std::to_string(w * 100 + i);
           EXPECT_TRUE(socket->write_text(text));
@@ -53,7 +60,7 @@ TEST(WsLoopback, many_handshakes_messages_and_closes) {
 TEST(WsLoopback, large_messages_both_ways_at_once_compressed_or_not) {
   with_network([] {
     for (const bool compressed : {false, true}) {
-      Options options;
+      Options options = patient();
       options.compression.enabled = compressed;
       OwnServer server(echo(options));
       Client client(plain());
@@ -93,7 +100,7 @@ TEST(WsLoopback, clients_that_vanish_in_any_state_leave_nothing) {
     }));
     Client client(plain());
     for (int i = 0; i < 12; ++i) {
-      Result<Connection> socket = dial(client, ws_url(server));
+      Result<Connection> socket = dial(client, ws_url(server), patient());
       ASSERT_TRUE(socket);
       if (i % 3 > 0) {
         EXPECT_TRUE(socket->write_text("x"));
@@ -114,7 +121,7 @@ TEST(WsLoopback, a_shutdown_says_going_away_and_does_not_wait_for_the_grace) {
     Client client(plain());
     std::vector<Connection> sockets;
     for (int i = 0; i < 4; ++i) {
-      Result<Connection> socket = dial(client, ws_url(*server));
+      Result<Connection> socket = dial(client, ws_url(*server), patient());
       ASSERT_TRUE(socket);
       EXPECT_TRUE(socket->write_text("x"));
       EXPECT_TRUE(socket->read());
@@ -129,6 +136,45 @@ TEST(WsLoopback, a_shutdown_says_going_away_and_does_not_wait_for_the_grace) {
     }
     server.reset();  // shutdown(), which must end all of them
     all.wait();
+  });
+}
+
+// Who only writes is told as well.
+TEST(WsLoopback, the_end_of_the_requests_context_says_going_away) {
+  with_network([] {
+    auto [ctx, cancel] = with_cancel({});
+    ServerOptions server_options;
+    server_options.base_context = ctx;
+    std::atomic<int> ended{0};
+    OwnServer server(handler(
+                         [&](Connection& socket, Request& request) {
+                           if (request.path() == "/reads") {
+                             EXPECT_EQ(said(socket.read()), "canceled");
+                           } else {
+                             while (socket.write_text("tick")) sleep(1ms);
+                           }
+                           ++ended;
+                         },
+                         patient()),
+                     server_options);
+    Client client(plain());
+    WaitGroup all;
+    for (const char* path : {"reads", "writes"}) {
+      all.go([&, path] {
+        Result<Connection> socket = dial(client, ws_url(server) + path, patient());
+        ASSERT_TRUE(socket);
+        if (path[0] == 'w') {
+          EXPECT_TRUE(socket->read());
+          cancel();
+        }
+        while (socket->read()) {
+        }
+        EXPECT_EQ(socket->peer_close().code, kGoingAway);
+      });
+    }
+    all.wait();
+    for (const TimePoint until = net::test::patience(); ended != 2 && now() < until;) sleep(1ms);
+    EXPECT_EQ(ended, 2);
   });
 }
 
