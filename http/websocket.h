@@ -16,14 +16,14 @@
 // its peer gets no pongs. Read on a goroutine of its own, or use ws::Channels (websocket_channels.h).
 //
 // How it ends, for read():
-//     kEof        the peer closed with a Close frame, which was answered: peer_close() says with what
-//     kClosed     this side did: close(), abort(), the destructor
-//     kProtocol   the peer broke the protocol (Close 1002) or sent text that is no UTF-8 (Close 1007)
-//     kLimit      the peer exceeded a limit (Close 1009)
-//     kNoResources   there was no memory for a message (Close 1011)
-//     kReset      the peer's stream ended without a Close
-//     kTimeout    idle_timeout, write_timeout
-//     kCanceled   the server drains (Close 1001), or as its context says
+//     kEof          the peer closed with a Close frame, which was answered: peer_close() says with what
+//     kClosed       this side did: close(), abort()
+//     kProtocol     the peer broke the protocol (Close 1002) or sent text that is no UTF-8 (Close 1007)
+//     kLimit        the peer exceeded a limit (Close 1009)
+//     kReset        the peer's stream ended without a Close
+//     kTimeout      idle_timeout, write_timeout
+//     kCanceled     the server drains (Close 1001); or another code of its context's
+//     kNoResources  there was no memory for a message (Close 1011)
 // After each of them it is over: nothing is sent any more.
 #pragma once
 
@@ -139,7 +139,7 @@ class Connection {
 /// Opens a WebSocket to "ws://host/path"; also http:, http+unix:, and wss: or https: if the client has a `secure`.
 ///
 /// It goes by the client's dialer, proxy and cookies, and follows its redirects; the connection is the WebSocket's then, and none
-/// of the client's limits applies any more. `ctx` ends the handshake alone.
+/// of the client's limits applies any more. `ctx` ends the handshake alone. A proxy of plain HTTP must pass Upgrade on; few do.
 /// Errors:  as Client::send(); kInvalid for a subprotocol that is no token; kDenied if the answer is 401 or 403, kNotFound for
 ///          404, kProtocol for any other that is no 101 (Options::on_refusal is shown all three), and for one that does not
 ///          prove itself or agrees to what was not offered (RFC 6455 s4.1).

@@ -336,6 +336,31 @@ TEST(WsEngine, a_drain_says_going_away_to_the_peer_and_why_to_the_caller) {
   }
 }
 
+// Who sends without a pause makes nobody wait; contexts and close() are served all the same.
+TEST(WsEngine, a_flood_keeps_nobody_from_leaving) {
+  for (const int way : {0, 1, 2}) {
+    heddle::test::explore(20, [way] {
+      auto [near, far] = net::memory_pair();
+      auto [ctx, cancel] = with_cancel({});
+      Connection server = connection_on(near, Role::kServer, calm(), {}, way == 0 ? ctx : Context());
+      std::string flood;
+      for (int i = 0; i < 1000; ++i) flood += frame(0x8a, "unasked", true);
+      WaitGroup all;
+      all.go([&] {
+        while (far.write(bytes(flood))) heddle::test::spend(1s);
+      });
+      all.go([&] {
+        sleep(10s);
+        way == 2 ? static_cast<void>(server.close()) : cancel();
+      });
+      EXPECT_EQ(said(server.read(way == 1 ? ctx : Context())), way == 2 ? "closed" : "canceled");
+      server.abort();
+      far.close();
+      all.wait();
+    });
+  }
+}
+
 // The client has sent, closed and gone, and the server's context has ended with it before anybody has read.
 TEST(WsEngine, what_a_client_said_before_it_left_is_read) {
   heddle::test::run([] {
