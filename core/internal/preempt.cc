@@ -42,12 +42,18 @@ constinit int preempted_now = 0;
 
 HEDDLE_UNINSTRUMENTED int most_preempted() noexcept { return sched.nprocs * 4 > 64 ? sched.nprocs * 4 : 64; }
 
+// __atomic_store_n() of an enum is g++'s alone.
+template <class Enum>
+HEDDLE_UNINSTRUMENTED void store_relaxed(Enum* at, Enum value) noexcept {
+  __atomic_store(at, &value, __ATOMIC_RELAXED);
+}
+
 HEDDLE_UNINSTRUMENTED void take_up(M* m, P* p) noexcept {
   m->p = p;
   m->settled = false;
   p->schedtick.add_from_handler();
   __atomic_store_n(raw(p->m), m, __ATOMIC_RELEASE);  // release: as in acquire_p()
-  __atomic_store_n(raw(p->status), PStatus::kRunning, __ATOMIC_RELAXED);
+  store_relaxed(raw(p->status), PStatus::kRunning);
   __atomic_store_n(raw(m->lease), p, __ATOMIC_RELEASE);
 }
 
@@ -153,7 +159,7 @@ void preempt_here(M* m, const ucontext_t* context) noexcept {
   __atomic_fetch_add(&preempted_now, 1, __ATOMIC_RELAXED);
   M* const was_bound = __atomic_load_n(raw(g->bound), __ATOMIC_RELAXED);
   __atomic_store_n(raw(g->bound), m, __ATOMIC_RELAXED);
-  __atomic_store_n(raw(g->status), GStatus::kPreempted, __ATOMIC_RELAXED);
+  store_relaxed(raw(g->status), GStatus::kPreempted);
   __atomic_store_n(raw(m->preempted_seen), true, __ATOMIC_RELEASE);
   m->p = nullptr;
   m->settled = false;
@@ -169,7 +175,7 @@ void preempt_here(M* m, const ucontext_t* context) noexcept {
   __atomic_store_n(raw(m->preempted_seen), false, __ATOMIC_RELAXED);
   // Without a P: the scheduler stops, or sysmon saw that all others wait for what this one may hold (let_one_run).
   if (got != nullptr && got != kNoP) take_up(m, got);
-  __atomic_store_n(raw(g->status), GStatus::kRunning, __ATOMIC_RELAXED);
+  store_relaxed(raw(g->status), GStatus::kRunning);
   __atomic_store_n(raw(ts->want_yield), 0U, __ATOMIC_RELAXED);
   __atomic_store_n(raw(ts->sections), 0U, __ATOMIC_RELEASE);
 }

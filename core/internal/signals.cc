@@ -46,7 +46,7 @@ constexpr std::size_t kMostBytes = std::size_t{128} << 10;
 constexpr int kSlots = kMaxMs + 64;
 
 // Plain words and the compiler's atomics, so that the handler stays uninstrumented (I3).
-constinit SignalSlot slots[kSlots];
+constinit SignalSlot slots[kSlots] = {};
 constinit struct sigaction old_action {};
 
 // initial-exec: reading it must not allocate, also where heddle is a shared library.

@@ -10,7 +10,7 @@ namespace heddle {
 namespace {
 
 // Volatile, plain and uninstrumented: its M may write it at this moment, and then what we copy is checked and dropped.
-HEDDLE_UNINSTRUMENTED [[gnu::noinline]] std::uintptr_t saved_sp(const G& g) noexcept {
+[[gnu::noinline]] HEDDLE_UNINSTRUMENTED std::uintptr_t saved_sp(const G& g) noexcept {
   return reinterpret_cast<std::uintptr_t>(*const_cast<void* const volatile*>(&g.sp));
 }
 
@@ -88,7 +88,7 @@ HEDDLE_UNINSTRUMENTED std::uintptr_t interrupted_pc(const ucontext_t& context) n
 #endif
 }
 
-HEDDLE_UNINSTRUMENTED [[gnu::noinline]] void copy_stack(std::byte* to, const std::byte* from, std::size_t n) noexcept {
+[[gnu::noinline]] HEDDLE_UNINSTRUMENTED void copy_stack(std::byte* to, const std::byte* from, std::size_t n) noexcept {
   // Word by word and volatile: memcpy is intercepted by the sanitizers, which know that parts of a stack are out of bounds.
   const auto* in = reinterpret_cast<const volatile std::uintptr_t*>(from);
   auto* out = reinterpret_cast<volatile std::uintptr_t*>(to);
