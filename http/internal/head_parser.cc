@@ -36,7 +36,8 @@ int on_url(llhttp_t* p, const char* at, std::size_t size) {
   Exchange& x = exchange_of(p);
   if (x.head.target_size == 0) x.head.target_at = offset_of(x, at);
   x.head.target_size += static_cast<std::uint32_t>(size);
-  return x.head.target_size > x.limits->max_target ? refuse(x, kStatusUriTooLong) : 0;
+  // Keeps I1: too long is for judge_bad_line() to say, which knows whether more is wrong with the line.
+  return x.head.target_size > x.limits->max_target ? kStop : 0;
 }
 
 // ---- trailers: gathered apart from the head, whose bytes they must not move ----
@@ -98,7 +99,11 @@ int on_field(llhttp_t* p, const char* at, std::size_t size) {
   if (x.phase == Exchange::Phase::kBody) return on_trailer_field(x, at, size);
   if (x.header_count == 0 || x.in_value) {
     try {
-      if (!x.add_header(x.limits->max_headers)) return refuse(x, kStatusHeaderFieldsTooLarge);
+      if (!x.add_header(x.limits->max_headers)) {
+        // Keeps I1: a name that the bytes so far only begin is refused at its colon, for it may turn out to be none.
+        const bool whole = at + size != x.data + std::min(x.visible, x.begin + x.limits->max_head);
+        return whole ? refuse(x, kStatusHeaderFieldsTooLarge) : 0;
+      }
     } catch (const std::bad_alloc&) {  // not through llhttp's C frames
       return refuse(x, kStatusServiceUnavailable);
     }

@@ -111,6 +111,14 @@ bool decide_framing(std::string_view text, Method method, ResponseHead& head) {
   return true;
 }
 
+// `text` begins with no LF.
+bool has_bare_lf(std::string_view text, std::size_t from) noexcept {
+  for (std::size_t i = text.find('\n', from); i != std::string_view::npos; i = text.find('\n', i + 1)) {
+    if (text[i - 1] != '\r') return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 Result<std::size_t> parse_response_head(std::string_view bytes, std::size_t& seen, Method method,
@@ -121,9 +129,7 @@ Result<std::size_t> parse_response_head(std::string_view bytes, std::size_t& see
   const std::size_t end = window.find("\r\n\r\n", seen < 3 ? 0 : seen - 3);
   if (end == std::string_view::npos) {
     // A peer that ends its lines otherwise would be waited for; and this comes before the limit, as it does below.
-    for (std::size_t i = window.find('\n', seen); i != std::string_view::npos; i = window.find('\n', i + 1)) {
-      if (window[i - 1] != '\r') return std::unexpected(kBadHead);  // the first byte is no LF
-    }
+    if (has_bare_lf(window, seen)) return std::unexpected(kBadHead);
     seen = window.size();
     if (window.size() == limits.max_head) return std::unexpected(kHeadTooLarge);
     return std::size_t{0};
@@ -138,7 +144,9 @@ Result<std::size_t> parse_response_head(std::string_view bytes, std::size_t& see
     if (at == 0) {
       if (!parse_status_line(text.substr(0, size), head)) return std::unexpected(kBadHead);
     } else {
-      if (head.refs.size() == limits.max_headers) return std::unexpected(kHeadTooLarge);
+      // Keeps I3: in pieces, a line that ends wrongly may have been seen before the fields were counted.
+      if (head.refs.size() == limits.max_headers)
+        return std::unexpected(has_bare_lf(text, at) ? kBadHead : kHeadTooLarge);
       if (!parse_field(text, at, size, head.refs)) return std::unexpected(kBadHead);
     }
     at = newline + 1;

@@ -9,8 +9,8 @@
 // I1. One reading or none. A response whose length can be read in two ways is kProtocol: Content-Length beside
 //     Transfer-Encoding, twice, in a list, signed or too large; any coding but `chunked` once; a coding in HTTP/1.0.
 // I2. Nothing is mended: CR and LF stand together at line ends and nowhere else; no folded line, no blank before a colon.
-// I3. What is refused is refused at every split of the bytes; and so early that a peer which speaks something else is not
-//     waited for: the first bytes that cannot begin "HTTP/1." are enough.
+// I3. What is refused is refused at every split of the bytes, with the same error; and so early that a peer which speaks
+//     something else is not waited for: the first bytes that cannot begin "HTTP/1." are enough.
 // I4. All that the peer decides the size of has a limit: head, fields, framing of chunks, trailers.
 #pragma once
 

@@ -337,6 +337,21 @@ TEST(HeadParser, holds_heads_to_their_limits) {
   expect_verdict(head("GET / HTTP/1.1", fields + "A:b\r\n"), faulty(431), limits);
 }
 
+// Found by fuzzing: in one piece llhttp stops at the wrong byte and says nothing of the name or target before it; in
+// pieces it had been counted, or measured, by then.
+TEST(HeadParser, weighs_a_limit_against_a_fault_behind_it_alike_at_every_split) {
+  HeadLimits limits;
+  limits.max_target = 24;
+  limits.max_headers = 2;
+  expect_verdict(head("GET / HTTP/1.1", "A: 1\r\nBb\r\n"), faulty(400), limits);
+  expect_verdict(head("GET / HTTP/1.1", "A: 1\r\nBb : 2\r\n"), faulty(400), limits);
+  expect_verdict(head("GET / HTTP/1.1", "A: 1\r\nBb:\x01\r\n"), faulty(431), limits);
+  const std::string target = "/" + std::string(30, 'x');
+  expect_verdict(head("GET " + target + "\xe7 HTTP/1.1"), faulty(414), limits);
+  expect_verdict(head("GET " + target + "\xe7 HT\x1a"), faulty(400), limits);
+  expect_verdict("GET " + target + "\r\n", faulty(400), limits);
+}
+
 TEST(HeadParser, reads_request_lines_of_8000_octets_and_heads_that_outgrow_a_block) {
   const std::string path = "/" + std::string(7980, 'p');
   expect_verdict(head("GET " + path + " HTTP/1.1"), complete("GET " + path + " 1.1 host=a"));

@@ -226,6 +226,8 @@ TEST(ResponseParser, what_a_peer_decides_the_size_of_is_limited) {
   std::string fields;
   for (int i = 0; i < 9; ++i) fields += "A: b\r\n";
   EXPECT_EQ(read(ok(fields + "\r\n")), "head: limit reached");
+  // A line that ends wrongly behind them is the same fault in one piece as in several.
+  EXPECT_EQ(read(ok(fields + "A: b\n\r\n\r\n")), "head: protocol error");
   EXPECT_EQ(read(chunked("1;" + std::string(300, 'e') + "\r\nx\r\n")), "200 body: limit reached");
   EXPECT_EQ(read(chunked("0\r\nA: " + std::string(300, 't') + "\r\n\r\n")), "200 body: limit reached");
   EXPECT_EQ(read(chunked("0\r\n" + fields + "\r\n")), "200 body: limit reached");
