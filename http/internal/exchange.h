@@ -49,14 +49,17 @@ enum class BodyKind : std::uint8_t { kNone, kFixed, kChunked };
 struct Body {
   BodyKind kind = BodyKind::kNone;
   bool done = true;
+  bool chunk_begins = false;  // kChunked: its line was read, and none of its data
   std::uint16_t fault = 0;
   Error error;
   std::uint64_t left = 0;            // kFixed: bytes to come
   std::uint64_t received = 0;        // bytes given to the reader
   std::uint64_t framing = 0;         // kChunked: bytes that were not body
-  std::uint64_t allowance = 0;       // kChunked: framing that the chunks seen so far may take
+  std::uint64_t allowance = 0;       // kChunked: framing that may be, with the chunks whose data has begun
   std::uint64_t limit = UINT64_MAX;  // of the handler's; the server's stands beside it
-  char* out = nullptr;               // where the parser's callback puts body bytes during one decode()
+  // During one decode_body(), for the parser's callback:
+  char* out = nullptr;       // where body bytes go
+  const char* in = nullptr;  // the first byte given, plus the body bytes since: what lies before a byte is framing
 };
 
 /// What the head said. Filled by parse_head().

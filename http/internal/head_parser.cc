@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 #include <optional>
+#include <utility>
 
 #include <heddle/http/internal/head_rules.h>
 #include <heddle/http/internal/trailer_rules.h>
@@ -128,12 +129,16 @@ int on_value(llhttp_t* p, const char* at, std::size_t size) {
 int on_headers_complete(llhttp_t*) { return kPaused; }
 
 int on_chunk_header(llhttp_t* p) {
-  exchange_of(p).body.allowance += kFramingOfAChunk;
+  exchange_of(p).body.chunk_begins = true;
   return 0;
 }
 
 int on_body(llhttp_t* p, const char* at, std::size_t size) {
   Body& body = exchange_of(p).body;
+  // A chunk's allowance comes with its data: too late for the line in front of it, wherever the pieces end.
+  if (body.framing + static_cast<std::uint64_t>(at - body.in) > body.allowance) return kStop;
+  if (std::exchange(body.chunk_begins, false)) body.allowance += kFramingOfAChunk;
+  body.in += size;
   std::memcpy(body.out, at, size);
   body.out += size;
   return 0;
@@ -312,6 +317,7 @@ Decoded decode_body(Exchange& x, const char* from, std::size_t size, char* to, s
   }
   // Never more than `room` bytes go in, so never more than `room` come out: on_body needs no check.
   body.out = to;
+  body.in = from;
   const llhttp_errno_t result = llhttp_execute(&x.parser, from, n);
   const auto produced = static_cast<std::size_t>(body.out - to);
   if (result == HPE_PAUSED && body.done) {

@@ -450,6 +450,9 @@ TEST(ChunkedBody, bounds_what_is_not_body) {
   expect_body("1;" + filler + "\r\na\r\n0\r\n\r\n", {"", false, 400, 0}, limits);
   expect_body("1\r\na\r\n0\r\nT: " + filler + "\r\n\r\n", {"", false, 400, 0}, limits);
   expect_body(std::string(200, '0') + "1\r\na\r\n0\r\n\r\n", {"", false, 400, 0}, limits);
+  // Found by fuzzing: the end of a chunk's line, in the same piece, made up for the line.
+  expect_body("1;" + std::string(93, 'e') + "\r\na\r\n0\r\n\r\n", {"", false, 400, 0}, limits);
+  expect_body("1;" + std::string(92, 'e') + "\r\na\r\n0\r\n\r\n", {"a", true, 0, 0}, limits);
   std::string many;
   for (int i = 0; i < 20; ++i) many += "1;a=b\r\nx\r\n";
   expect_body(many + "0\r\n\r\n", {std::string(20, 'x'), true, 0, 0}, limits);
