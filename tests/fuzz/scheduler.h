@@ -1,0 +1,53 @@
+// A scheduler for fuzzers whose subject parks: one run() for the whole process, on a thread of its own, with one P and without
+// preemption, so that the order of goroutines is their own. Each input is run as a goroutine that the fuzzer's thread waits for.
+#pragma once
+
+#include <heddle/core/chan.h>
+#include <heddle/core/foreign.h>
+#include <heddle/core/run.h>
+#include <heddle/core/select.h>
+#include <heddle/core/timer.h>
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+#include <utility>
+
+#include "fuzz.h"
+
+namespace heddle::fuzz {
+
+class Scheduler {
+ public:
+  /// Runs `fn` on a goroutine and waits for it. Threads: the fuzzer's.
+  template <class Fn>
+  static void run_input(Fn fn) {
+    static Scheduler scheduler;
+    FUZZ_CHECK(run_and_wait(std::move(fn)).has_value());
+  }
+
+ private:
+  Scheduler() {
+    thread_ =
+        std::thread([this] { run([this] { idle(); }, {.procs = 1, .poller = PollerKind::kEpoll, .preempt = false}); });
+    while (!started_.load()) std::this_thread::yield();
+  }
+  ~Scheduler() {
+    static_cast<void>(post([this] { stop_.close(); }));
+    thread_.join();
+  }
+
+  void idle() {
+    stop_ = make_chan<int>();
+    started_ = true;
+    // The timer: who waits for a channel alone could be taken for a deadlock.
+    for (bool more = true; more;)
+      select(on_recv(stop_, [&](std::optional<int>) { more = false; }), on_timeout(std::chrono::hours(1), [] {}));
+  }
+
+  std::thread thread_;
+  std::atomic<bool> started_{false};
+  Chan<int> stop_;
+};
+
+}  // namespace heddle::fuzz
