@@ -33,10 +33,17 @@ void serve(Request& request, ResponseWriter& w, Outcome& out) {
   for (const HeaderField f : request.headers())
     seen.append(" {").append(f.name).append("=").append(f.value).append("}");
   const std::size_t index = out.requests.size() - 1;
+  // Until `to` is full: how much of a body is unread when the response begins, which decides whether the connection can be
+  // kept (max_drain), must not depend on the splits.
   const auto read = [&](std::span<std::byte> to) -> std::size_t {
-    const Result<std::size_t> n = request.read(to);
-    if (!n) out.sound = std::min(out.sound, index);
-    return n.value_or(0);
+    std::size_t have = 0;
+    while (have < to.size()) {
+      const Result<std::size_t> n = request.read(to.subspan(have));
+      if (!n) out.sound = std::min(out.sound, index);
+      if (n.value_or(0) == 0) break;
+      have += *n;
+    }
+    return have;
   };
   std::array<std::byte, 5> buffer;
   switch (request.path().size() < 2 ? ' ' : request.path()[1]) {
