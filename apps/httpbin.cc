@@ -41,8 +41,7 @@ std::chrono::nanoseconds seconds(double count) {
   return std::chrono::nanoseconds(static_cast<std::int64_t>(count * 1e9));
 }
 
-ServerOptions options_of(const Flags& flags) {
-  ServerOptions options;
+ServerOptions options_of(const Flags& flags, ServerOptions options) {
   options.max_body = flags.max_body;
   options.max_head_bytes = flags.max_header_bytes;
   options.max_target = std::min(options.max_target, flags.max_header_bytes);
@@ -58,6 +57,7 @@ int main(int argc, char** argv) {
   apps::App app("heddle-httpbin", "answers as HTTP clients' tests need it; the page at / lists what there is",
                 {"127.0.0.1:8080"}, "off");
   Flags flags;
+  app.add_http_flags();
   add_flags(app.flags(), flags);
   return app.run(argc, argv, [&] {
     http::Mux mux;
@@ -65,13 +65,14 @@ int main(int argc, char** argv) {
     apps::httpbin::add_bodies(mux);
     apps::httpbin::add_showing(mux);
     apps::httpbin::add_fields(mux);
+    apps::httpbin::add_ws(mux);
     apps::httpbin::add_page(mux);
     if (!flags.root.empty()) {
       if (const Result<void> added = apps::httpbin::add_static(mux, flags.root); !added) {
         return app.failed("--root " + flags.root, added.error());
       }
     }
-    http::Server server(mux, options_of(flags));
+    http::Server server(mux, options_of(flags, app.http_options()));
     std::vector<std::string> where;
     for (const auto& address : app.addresses()) {
       const auto bound = server.listen(address, app.listen_options());

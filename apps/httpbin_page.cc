@@ -1,7 +1,7 @@
 // httpbin's page: what there is to ask for, and demos that show in a browser what streams: events, a body as it comes, a sound
 // of which the player fetches the parts that it plays.
 //
-// The demos need no other host, and say in the elements #sse, #fetch and #media what they got: a test reads it there.
+// The demos need no other host, and say in the elements #sse, #ws, #fetch and #media what they got: a test reads it there.
 #include <array>
 #include <cmath>
 #include <cstdint>
@@ -32,6 +32,8 @@ constexpr std::string_view kPage = R"html(<!doctype html>
 <h2>Live</h2>
 <section><h3>Events</h3>
   <p><button id="sse-start">EventSource on /sse</button></p><output id="sse"></output></section>
+<section><h3>WebSocket</h3>
+  <p><button id="ws-start">WebSocket on /ws</button></p><output id="ws"></output></section>
 <section><h3>A body as it comes</h3>
   <p><button id="fetch-start">fetch /drip</button> <button id="fetch-stop" disabled>abort</button></p>
   <progress id="bar" max="1" value="0"></progress><output id="fetch"></output></section>
@@ -58,6 +60,7 @@ constexpr std::string_view kPage = R"html(<!doctype html>
   <a href="/stream-bytes/16"><code>/stream-bytes/{n}?seed=&amp;chunk_size=</code></a><td>n random bytes; the same, chunked
 <tr><td><a href="/range/260"><code>/range/{n}</code></a><td>n letters, or a range of them
 <tr><td><a href="/sse?count=5&amp;interval=200"><code>/sse?count=&amp;interval=&amp;retry=</code></a><td>server-sent events, that many ms apart
+<tr><td><code>/ws</code><td>a WebSocket that sends back what it is sent
 <tr><td><a href="/gzip"><code>/gzip</code></a> <a href="/brotli"><code>/brotli</code></a> <a href="/zstd"><code>/zstd</code></a>
   <a href="/deflate"><code>/deflate</code></a><td>that coding, if the client accepts it
 <tr><td><a href="/cookies"><code>/cookies</code></a> <a href="/cookies/set?a=1"><code>/cookies/set?name=value</code></a>
@@ -80,6 +83,18 @@ $("sse-start").onclick = () => {
   events.onmessage = (e) => { got.push(e.lastEventId); say("open: "); };
   // The browser comes back when the stream ends, and is told (204) that there is no more.
   events.onerror = () => { if (events.readyState === EventSource.CLOSED) say("done: "); };
+};
+$("ws-start").onclick = () => {
+  const socket = new WebSocket(`ws://${location.host}/ws`);
+  socket.binaryType = "arraybuffer";
+  const got = [];
+  socket.onopen = () => { for (const m of ["over", "and", "under", "\u{1f9f6}"]) socket.send(m); socket.send(new Uint8Array(70_000)); };
+  socket.onmessage = (e) => {
+    got.push(typeof e.data === "string" ? e.data : e.data.byteLength);
+    $("ws").textContent = "open: " + got.join(" ");
+    if (got.length === 5) socket.close(1000, "enough");
+  };
+  socket.onclose = (e) => { $("ws").textContent = `${e.wasClean ? "done" : "broken"} ${e.code}${socket.extensions ? " compressed" : ""}: ` + got.join(" "); };
 };
 $("fetch-start").onclick = async () => {
   const stop = new AbortController();

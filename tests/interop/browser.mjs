@@ -84,6 +84,9 @@ async function main() {
   await until(() => statuses.get("/sse").length > 1);
   assert.deepEqual(statuses.get("/sse"), [200, 204]);  // it came back, and was told that there is no more
 
+  await click("ws-start");
+  assert.equal(await text("ws", "/^(done|broken)/"), "done 1000 compressed: over and under \u{1f9f6} 70000");
+
   await click("fetch-start");
   const [, bytes, pieces] = /^done: (\d+) of 1000 bytes in (\d+) pieces$/.exec(await text("fetch", "/^done/"));
   assert.equal(bytes, "1000");
