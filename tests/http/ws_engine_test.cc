@@ -188,8 +188,9 @@ TEST(WsEngine, after_both_closes_the_end_of_the_stream_is_waited_for_no_longer) 
   }
 }
 
+// Nor by a reader that has a ping to answer behind it.
 TEST(WsEngine, close_is_not_held_up_by_a_writer_that_nobody_reads) {
-  heddle::test::explore(kSeeds, [] {
+  heddle::test::explore(kSeeds, [](std::uint64_t seed) {
     auto [near, far] = net::memory_pair({.capacity = 10});
     Options options = calm();
     Connection server = connection_on(near, Role::kServer, options);
@@ -197,6 +198,10 @@ TEST(WsEngine, close_is_not_held_up_by_a_writer_that_nobody_reads) {
     all.go([&] { EXPECT_FALSE(server.write_text(std::string(1000, 'x'))); });
     all.go([&] { EXPECT_FALSE(server.read()); });
     heddle::test::wait();
+    if (seed % 2 == 0) {
+      EXPECT_TRUE(far.write(bytes(frame(0x89, "", true))));
+      heddle::test::wait();
+    }
     const TimePoint began = now();
     EXPECT_FALSE(server.close());
     EXPECT_EQ(now() - began, 5s);
@@ -216,6 +221,20 @@ TEST(WsEngine, a_silent_peer_is_pinged_and_then_given_up) {
     EXPECT_EQ(said(server.read()), "timeout");
     EXPECT_EQ(now() - began, 90s);
     EXPECT_EQ(words(read_to_end(far), Role::kServer), "ping() ping() close(1001 idle)");
+  });
+}
+
+TEST(WsEngine, silence_adds_up_over_reads_that_were_called_off) {
+  heddle::test::run([] {
+    auto [near, far] = net::memory_pair();
+    Options options = calm();
+    options.idle_timeout = 10s;
+    Connection server = connection_on(near, Role::kServer, options);
+    const TimePoint began = now();
+    EXPECT_EQ(said(server.read(with_timeout({}, 7s).ctx)), "timeout");
+    EXPECT_EQ(said(server.read()), "timeout");
+    EXPECT_EQ(now() - began, 10s);
+    EXPECT_EQ(words(read_to_end(far), Role::kServer), "close(1001 idle)");
   });
 }
 
