@@ -63,7 +63,7 @@ bool ResponseWriter::takes_trailers() const noexcept {
 
 Result<void> ResponseWriter::check_trailer(std::string_view name) const noexcept {
   if (!is_token(name)) return std::unexpected(refusal(Code::kInvalid));
-  if (!may_be_trailer(name) || !takes_trailers()) return std::unexpected(refusal(Code::kUnsupported));  // keeps I3
+  if (!may_be_trailer(name) || http10_) return std::unexpected(refusal(Code::kUnsupported));
   return {};
 }
 

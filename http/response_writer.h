@@ -15,9 +15,9 @@
 // I1. A response is replaced by a 500 only while none of it has been committed (output.h); afterwards a failure is
 //     shown by cutting the connection, never by an end that looks whole.
 // I2. No byte of a field name or value reaches the wire unchecked, so no handler can split a response.
-// I3. Trailers are sent behind a chunked body alone, and only to a client that says that it takes them (TE: trailers): on
-//     their way to others they may be dropped, and nothing may be lost that way (RFC 9110 s6.5.1). Which are announced is
-//     settled with the head. They never decide framing, routing, or what a field of the head means.
+// I3. Trailers are sent behind a chunked body alone. They may be dropped on their way, the more so to a client that does not
+//     say that it keeps them (TE: trailers, RFC 9110 s6.5.1); so they never decide framing, routing, or what a field of the
+//     head means. Which are announced is settled with the head.
 #pragma once
 
 #include <cstddef>
@@ -119,13 +119,14 @@ class ResponseWriter {
   /// Errors:  as flush(). Threads: the handler's goroutine, before there is another one.
   /// Source:  pkg.go.dev/net/http#ResponseController.EnableFullDuplex.
   Result<void> enable_full_duplex();
-  /// True if this client gets trailers: HTTP/1.1, and it says `TE: trailers`.
+  /// True if this client says that it keeps trailers (TE: trailers). Others of HTTP/1.1 are sent them, too, and may drop them:
+  /// most clients read them without saying so.
   [[nodiscard]] bool takes_trailers() const noexcept;
   /// Announces a trailer in the head (Trailer), whether or not it is set later. The body will be chunked, unless it has a
   /// Content-Length: such a response, or one without a body, leaves the trailers out.
   /// Errors: kInvalid for a name that is no token, or after the head is fixed; kUnsupported for a field that may not be a
   ///         trailer (RFC 9110 s6.5.1: of framing, routing, authentication, conditions, caching, the content's form), or
-  ///         if takes_trailers() is false; kLimit past kMaxTrailerNames. Nothing changes then.
+  ///         to HTTP/1.0; kLimit past kMaxTrailerNames. Nothing changes then.
   Result<void> declare_trailer(std::string_view name);
   /// Sets a trailer, in place of any of that name, at any time until the handler returns. Before the head is fixed it is
   /// announced too.

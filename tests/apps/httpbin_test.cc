@@ -12,6 +12,7 @@
 #include <heddle/core/go.h>
 #include <heddle/core/wait_group.h>
 #include <heddle/http/cookie_jar.h>
+#include <heddle/http/websocket.h>
 #include <heddle/net/tcp.h>
 
 #include "httpbin_util.h"
@@ -317,6 +318,27 @@ TEST(Httpbin, events_come_one_by_one_and_a_client_may_leave) {
       EXPECT_EQ(ask(client, Method::kGet, server.url() + "/delay/20").status, 200);
       cancel();
       gone.wait();
+    }
+  });
+}
+
+TEST(Httpbin, a_web_socket_sends_back_what_it_is_sent) {
+  with_httpbin({}, [](Httpbin& server, Client& client) {
+    for (const bool compressed : {false, true}) {
+      http::ws::Options options;
+      options.compression.enabled = compressed;
+      auto socket = http::ws::dial(client, server.url() + "/ws", options);
+      ASSERT_TRUE(socket) << socket.error().message();
+      EXPECT_EQ(socket->compressed(), compressed);
+      for (const std::string& text : {std::string("over"), std::string(), std::string(300'000, 'u')}) {
+        ASSERT_TRUE(socket->write_text(text));
+        const Result<http::ws::Message> back = socket->read();
+        ASSERT_TRUE(back) << back.error().message();
+        EXPECT_EQ(back->kind, http::ws::Kind::kText);
+        EXPECT_EQ(back->data, text);
+      }
+      EXPECT_TRUE(socket->close());
+      EXPECT_EQ(socket->peer_close().code, http::ws::kNormalClosure);
     }
   });
 }
