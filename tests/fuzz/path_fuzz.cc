@@ -91,8 +91,15 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     FUZZ_CHECK(text.substr(host.size()).find_first_not_of(":0123456789") == std::string::npos);
   }
 
+  Target authority;
+  FUZZ_CHECK(split_target(exact, Method::kConnect, authority) == is_authority_form(exact));
+  if (is_authority_form(exact)) {
+    FUZZ_CHECK(is_host(exact) && authority.path.empty() && authority.query.empty());
+    FUZZ_SAME(authority.authority, std::string_view(exact));
+    FUZZ_CHECK(text.size() > host_without_port(exact).size() + 1);
+  }
+
   Target target;
-  FUZZ_CHECK(!split_target(exact, Method::kConnect, target));
   if (!split_target(exact, Method::kGet, target)) return 0;
   for (const char c : text) FUZZ_CHECK(c > ' ' && c < '\x7f' && c != '#');
   FUZZ_CHECK(text.find("%00") == std::string::npos);
