@@ -99,10 +99,11 @@ Inflater::Status Inflater::run(std::string_view bytes, std::size_t most, std::st
       z.avail_out = static_cast<uInt>(piece.size());
       const int status = ::inflate(&z, Z_SYNC_FLUSH);
       if (status == Z_MEM_ERROR) return Status::kNoMemory;
-      if (status != Z_OK && status != Z_BUF_ERROR && status != Z_STREAM_END) return Status::kBroken;
       const std::string_view text(piece.data(), piece.size() - z.avail_out);
-      if (out.size() + text.size() > most) return Status::kLimit;  // keeps I2
-      if (!check(arg, text)) return Status::kRefused;
+      const std::string_view allowed = text.substr(0, most - out.size());
+      if (!check(arg, allowed)) return Status::kRefused;        // keeps I3, as does the order of what follows
+      if (text.size() > allowed.size()) return Status::kLimit;  // keeps I2
+      if (status != Z_OK && status != Z_BUF_ERROR && status != Z_STREAM_END) return Status::kBroken;
       out += text;
       if (status == Z_STREAM_END) {
         // A block said that it is the last one: legal, and others may follow (s7.2.3.4). They refer to what was before.

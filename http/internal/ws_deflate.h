@@ -7,6 +7,8 @@
 //     is freed at a message's end, so that an idle connection holds none.
 // I2. The Inflater gives out at most so many bytes as it was allowed, and holds no more beyond that than a piece of 4 KiB,
 //     however much a small message stands for.
+// I3. Of the things that are wrong with a message the Inflater tells the one that comes first in what it stands for, so that
+//     it does not matter where the reads of it ended.
 #pragma once
 
 #include <cstddef>
@@ -27,7 +29,8 @@ class Deflater {
   Deflater& operator=(const Deflater&) = delete;
 
   /// Compresses the next bytes of a message, its last ones if `last`, and appends what comes of it to `out`. At the message's
-  /// end `out` has all of it, and behind it the four bytes. False: out of memory; it is of no use any more.
+  /// end `out` has all of it, and behind it the four bytes. A message of no bytes is not for it: zlib flushes nothing twice.
+  /// False: out of memory; it is of no use any more.
   [[nodiscard]] bool take(std::string_view bytes, bool last, std::string& out);
 
   /// True between messages if it holds memory (I1).

@@ -301,6 +301,25 @@ TEST(WsWire, what_a_small_message_stands_for_is_limited_and_checked) {
              options, Agreed{});
 }
 
+// One piece of what a message stands for may have more than one thing wrong: which one is told must not hang on the reads.
+TEST(WsWire, of_two_faults_in_a_compressed_message_the_first_is_told) {
+  const auto squeezed = [](const std::string& text, std::string_view behind) {
+    std::string out;
+    EXPECT_TRUE(Deflater(15, 9, false).take(text, true, out));
+    return out.replace(out.size() - 4, 4, behind);
+  };
+  const std::string most(1000, 'a');
+  const std::string garbage = "\xff\xff\xff\xff";
+  const std::string large = "limit reached -> close(1009 message too large)";
+  const std::string bad_text = "protocol error -> close(1007 not UTF-8)";
+  expect_all({{"too much, garbage", {{0xc1, squeezed(most + "a", garbage)}}, large},
+              {"too much, bad text", {{0xc1, squeezed(most + "\xff", "")}}, large},
+              {"bad text, too much", {{0xc1, squeezed("\xff" + most, "")}}, bad_text},
+              {"bad text, garbage", {{0xc1, squeezed("a\xff", garbage)}}, bad_text},
+              {"garbage", {{0xc1, squeezed(most, garbage)}}, "protocol error -> close(1007 not DEFLATE)"}},
+             small(), Agreed{});
+}
+
 // Bytes of chance, with heads that are mostly right: an end always comes, and what is sent is well-formed, a Close at most once, as
 // its last.
 TEST(WsWire, garbage_is_answered_by_one_close_or_by_none) {
