@@ -86,7 +86,7 @@ bool WaitGroup::wait_alone() {
       [](G*, void* arg) {
         auto* self = static_cast<Place*>(arg);
         auto& word = self->group->state_;
-        std::uint64_t state = word.load(std::memory_order_acquire);
+        std::uint64_t state = word.load(std::memory_order_acquire);  // acquire: as in wait()
         do {
           if (counter(state) == 0) {
             self->group->alone_.store(0, std::memory_order_relaxed);  // relaxed: as above

@@ -116,7 +116,7 @@ struct AccessLog::Inside {
         wake.wait_for(guard, kGather, [this, asked] { return stopping || flushes_asked != asked || hurries(); });
         continue;
       }
-      idle.store(true, std::memory_order_relaxed);
+      idle.store(true, std::memory_order_relaxed);  // relaxed, both words here: the fences order them
       std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with put()'s
       if (!any()) {
         wake.wait(guard, [this, asked] {

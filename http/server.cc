@@ -34,6 +34,7 @@ ServerCore::ServerCore(Handler h, const ServerOptions& o)
     : handler(std::move(h)), options(o), limits(limits_of(o)), networks_(o.max_connections_per_ip) {}
 
 net::StreamSink* ServerCore::on_accept(net::Stream& stream) {
+  // relaxed, all three: counts.
   accepted.fetch_add(1, std::memory_order_relaxed);
   const Peer peer = wants_peers() ? Peer::of(stream.peer()) : Peer();
   const bool counted = counts(peer);

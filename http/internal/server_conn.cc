@@ -115,7 +115,6 @@ void ServerConn::data_while_running(std::span<const std::byte> bytes) {
   std::optional<CancelFunc> cancel;
   {
     LockGuard guard(lock_);
-    // relaxed: the lock orders it. Keeps I1: it may be ours by now.
     if (upgraded_ != nullptr) {
       try {
         upgraded_->push_locked(bytes, woken);
@@ -125,6 +124,7 @@ void ServerConn::data_while_running(std::span<const std::byte> bytes) {
         cancel = watcher_locked();
       }
       bytes = {};
+      // relaxed: the lock orders it. Keeps I1: it may be ours by now.
     } else if (state_.load(std::memory_order_relaxed) == State::kRunning) {
       if (reader_.g != nullptr) {
         if (reader_.room != 0) {

@@ -143,6 +143,7 @@ void NetPoller::drop_at_home(PollDesc& pd) noexcept {
 }
 
 void NetPoller::finish(PollDesc& pd, bool at_home) noexcept {
+  // relaxed: set once (I2), by somebody whose hold was dropped before the last one, which was the caller's.
   NetPoller* home = pd.home.load(std::memory_order_relaxed);
   if (pd.kind == DescKind::kStream && !at_home) {
     home->post(pd, kReqVisit);  // its sink is called at home only; the home drops this post's hold, and is the last one

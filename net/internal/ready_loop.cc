@@ -118,7 +118,8 @@ void ReadyLoop::read_stream(StreamConn& stream) noexcept {
     const ssize_t n = sys().recv(stream.fd, scratch_, kScratch, MSG_DONTWAIT);
     if (n > 0) {
       const auto size = static_cast<std::size_t>(n);
-      // Before on_data, which may be long: an edge from now on is a new event (I1).
+      // Before on_data, which may be long: an edge from now on is a new event (I1). relaxed: who
+      // reads a stream is who hears of its events.
       if (size < kScratch && !stream.uneven.load(std::memory_order_relaxed)) stream.readable = false;
       stream.deliver({scratch_, size});
       if (!stream.readable || !stream.reads()) return;

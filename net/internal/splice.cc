@@ -60,7 +60,7 @@ struct MakePipe {
     const int size = ::fcntl(fds[1], F_GETPIPE_SZ);
     if (size <= 0) return pipe;
     pipe.size = static_cast<std::size_t>(size);
-    pipes_made.fetch_add(1, std::memory_order_relaxed);
+    pipes_made.fetch_add(1, std::memory_order_relaxed);  // relaxed: as above
     return pipe;
   }
 };

@@ -94,9 +94,9 @@ bool Ring::overflows() const noexcept {
 }
 
 bool Ring::looks_ready() const noexcept {
-  // What is armed and not handed over, nobody would hear of while the owner computes.
+  // What is armed and not handed over, nobody would hear of while the owner computes. relaxed, here and below: a hint,
+  // for those who look again.
   if (queued_.load(std::memory_order_relaxed)) return true;
-  // relaxed, all: a hint.
   if (__atomic_load_n(ring_.cq.ktail, __ATOMIC_RELAXED) != __atomic_load_n(ring_.cq.khead, __ATOMIC_RELAXED)) return true;
   return (__atomic_load_n(ring_.sq.kflags, __ATOMIC_RELAXED) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
 }

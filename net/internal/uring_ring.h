@@ -78,6 +78,7 @@ class Ring {
 
   [[nodiscard]] bool on_own_thread() const noexcept { return ::pthread_equal(thread_, ::pthread_self()) != 0; }
 
+  // relaxed: for looks_ready(), whose word is a hint.
   void note_queued() noexcept { queued_.store(io_uring_sq_ready(&ring_) != 0, std::memory_order_relaxed); }
 
   io_uring ring_{};

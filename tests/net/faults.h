@@ -117,6 +117,7 @@ class Faults {
   static std::uint64_t happens(Fault fault) noexcept {
     State& state = state_of(fault);
     if (state.one_in == 0) return 0;
+    // relaxed, both: counts.
     const std::uint64_t call = state.calls.fetch_add(1, std::memory_order_relaxed);
     if (call < state.after) return 0;
     const std::uint64_t x = mix(mix(seed * 64 + static_cast<std::uint64_t>(fault)) + call);
