@@ -255,51 +255,8 @@ TEST_P(StreamOnProcs, writers_on_any_worker_meet_a_close) {
   });
 }
 
-TEST(Stream, wait_writable_ends_at_its_deadline_and_at_close) {
-  with_procs(2, [] {
-    std::atomic<Stream*> the_stream{nullptr};
-    std::atomic<bool> closed{false};
-    TestAcceptor acceptor([&](Stream& stream) {
-      auto* sink = new TestSink(stream);
-      sink->closed = [&] { closed = true; };
-      the_stream = &stream;
-      return sink;
-    });
-    auto listener = must_listen_streams(acceptor);
-    Conn conn = must(dial(listener->local_address()));
-    until([&] { return the_stream.load() != nullptr; });
-    Stream& stream = *the_stream.load();
-    EXPECT_TRUE(stream.wait_writable(patience()));
-    const std::vector<std::byte> block = bytes_of(1 << 20);
-    const iovec iov{const_cast<std::byte*>(block.data()), block.size()};
-    TimePoint start;
-    for (;;) {  // until both kernels' buffers are full and stay so
-      Result<std::size_t> n = stream.try_writev({&iov, 1});
-      if (n) continue;
-      ASSERT_EQ(n.error().code, Code::kWouldBlock);
-      start = now();
-      const Result<void> ready = stream.wait_writable(start + 30ms);
-      if (ready) continue;
-      EXPECT_EQ(ready.error().code, Code::kTimeout);
-      break;
-    }
-    EXPECT_GE(now(), start + 30ms);
-    WaitGroup wg;
-    wg.go([&] {
-      const Result<void> ready = stream.wait_writable(kNoDeadline);
-      ASSERT_FALSE(ready);
-      EXPECT_EQ(ready.error().code, Code::kClosed);
-    });
-    gosched();
-    gosched();
-    stream.close();
-    wg.wait();
-    until([&] { return closed.load(); });
-    finish(*listener);
-  });
-}
-
-// Runs `fn(stream)` with a stream whose peer takes nothing and has taken all it ever will.
+// Runs `fn(stream)` with a stream whose peer takes nothing and has taken all it ever will, closes it, and waits for the
+// goroutines that `fn` has started.
 template <class F>
 void with_full_stream(F fn) {
   with_procs(2, [&] {
@@ -317,19 +274,39 @@ void with_full_stream(F fn) {
     Stream& stream = *the_stream.load();
     EXPECT_EQ(stream.remote_address(), conn.local_address());
     EXPECT_EQ(stream.local_address(), conn.remote_address());
+    EXPECT_TRUE(stream.wait_writable(patience()));
     const std::vector<std::byte> block = bytes_of(1 << 20);
     const iovec iov{const_cast<std::byte*>(block.data()), block.size()};
     while (stream.try_writev({&iov, 1}) || stream.wait_writable(now() + 30ms)) {
     }
-    fn(stream);
+    WaitGroup wg;
+    fn(stream, wg);
     stream.close();
+    wg.wait();
     until([&] { return closed.load(); });
     finish(*listener);
   });
 }
 
+TEST(Stream, wait_writable_ends_at_its_deadline_and_at_close) {
+  with_full_stream([](Stream& stream, WaitGroup& wg) {
+    const TimePoint start = now();
+    const Result<void> late = stream.wait_writable(start + 30ms);
+    ASSERT_FALSE(late);
+    EXPECT_EQ(late.error().code, Code::kTimeout);
+    EXPECT_GE(now(), start + 30ms);
+    wg.go([&stream] {
+      const Result<void> ready = stream.wait_writable(kNoDeadline);
+      ASSERT_FALSE(ready);
+      EXPECT_EQ(ready.error().code, Code::kClosed);
+    });
+    gosched();
+    gosched();
+  });
+}
+
 TEST(Stream, wait_writable_ends_with_its_context) {
-  with_full_stream([](Stream& stream) {
+  with_full_stream([](Stream& stream, WaitGroup& wg) {
     const auto [over, cancel_now] = with_cancel(Context());
     cancel_now();
     const Result<void> early = stream.wait_writable(patience(), over);
@@ -340,7 +317,6 @@ TEST(Stream, wait_writable_ends_with_its_context) {
     ASSERT_FALSE(late);
     EXPECT_EQ(late.error().code, Code::kTimeout);
     const auto [ctx, cancel] = with_cancel(Context());
-    WaitGroup wg;
     wg.go([&] {
       const Result<void> ready = stream.wait_writable(patience(), ctx);
       ASSERT_FALSE(ready);
@@ -354,12 +330,11 @@ TEST(Stream, wait_writable_ends_with_its_context) {
 
 // Whoever changes what the writer looks at, and then calls, is heard: whether the writer looks, waits, or is between the two.
 TEST(Stream, wake_writer_is_never_missed) {
-  with_full_stream([](Stream& stream) {
+  with_full_stream([](Stream& stream, WaitGroup& wg) {
     stream.wake_writer();  // nobody waits: remembered
     EXPECT_TRUE(stream.wait_writable(patience()));
     constexpr int kRounds = 20'000;
     std::atomic<int> changed{0}, seen{0};
-    WaitGroup wg;
     wg.go([&] {
       for (int want = 1; want <= kRounds; ++want) {
         while (changed.load() < want) ASSERT_TRUE(stream.wait_writable(patience()));
