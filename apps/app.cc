@@ -143,6 +143,22 @@ std::chrono::nanoseconds App::grace() const noexcept {
   return std::chrono::nanoseconds(static_cast<std::int64_t>(grace_seconds_ * 1e9));
 }
 
+int App::serve(http::Server& server) {
+  std::vector<std::string> where;
+  for (const net::Address& address : addresses()) {
+    const Result<net::Address> bound = server.listen(address, listen_options());
+    if (!bound) {
+      server.shutdown({});
+      return failed(address.to_string(), bound.error());
+    }
+    where.push_back("http://" + bound->to_string());
+  }
+  ready(where);
+  wait_for_stop();
+  stopped(server.shutdown(grace()));
+  return 0;
+}
+
 void App::ready(const std::vector<std::string>& where) {
   std::string text;
   for (const std::string& w : where) text.append(text.empty() ? "" : ", ").append(w);

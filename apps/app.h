@@ -20,6 +20,7 @@
 #include <heddle/core/poller.h>
 #include <heddle/http/access_log.h>
 #include <heddle/http/options.h>
+#include <heddle/http/server.h>
 #include <heddle/net/address.h>
 #include <heddle/net/listen_options.h>
 
@@ -53,6 +54,9 @@ class App {
 
   /// How to serve HTTP, as the flags of add_http_flags() say.
   [[nodiscard]] http::ServerOptions http_options() const;
+
+  /// Serves HTTP on all addresses until SIGTERM or SIGINT, then shuts down within the grace. Returns the exit code.
+  int serve(http::Server& server);
 
   /// Logs the one line that says what is served where: "listening on http://127.0.0.1:8080 (io_uring, 2 procs)".
   void ready(const std::vector<std::string>& where);

@@ -31,18 +31,6 @@ int main(int argc, char** argv) {
   app.add_http_flags();
   return app.run(argc, argv, [&] {
     heddle::http::Server server(routes(), app.http_options());
-    std::vector<std::string> where;
-    for (const auto& address : app.addresses()) {
-      const auto bound = server.listen(address, app.listen_options());
-      if (!bound) {
-        server.shutdown({});
-        return app.failed(address.to_string(), bound.error());
-      }
-      where.push_back("http://" + bound->to_string());
-    }
-    app.ready(where);
-    app.wait_for_stop();
-    app.stopped(server.shutdown(app.grace()));
-    return 0;
+    return app.serve(server);
   });
 }
