@@ -50,4 +50,14 @@ std::optional<std::string_view> HeaderList::find_only(std::string_view name) con
   return found;
 }
 
+bool HeaderList::lists(std::string_view name, std::string_view element) const noexcept {
+  for (const HeaderField f : *this) {
+    if (!equal_fold(f.name, name)) continue;
+    for (std::string_view rest = f.value; !rest.empty();) {
+      if (equal_fold(next_element(rest), element)) return true;
+    }
+  }
+  return false;
+}
+
 }  // namespace heddle::http

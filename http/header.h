@@ -84,6 +84,8 @@ class HeaderList {
   [[nodiscard]] std::optional<std::string_view> find(std::string_view name) const noexcept;
   /// The same for a field that may be there once: nothing if there are several, for those have no one reading.
   [[nodiscard]] std::optional<std::string_view> find_only(std::string_view name) const noexcept;
+  /// Whether the comma-separated list that all fields of that name make has `element`; both in any case (RFC 9110 s5.6.1).
+  [[nodiscard]] bool lists(std::string_view name, std::string_view element) const noexcept;
 
  private:
   static HeaderField field(const char* base, const Ref& r) noexcept {

@@ -51,14 +51,7 @@ Result<void> ResponseWriter::inform(int code, std::span<const HeaderField> field
 }
 
 bool ResponseWriter::takes_trailers() const noexcept {
-  if (http10_) return false;
-  for (const HeaderField f : conn_.exchange().headers()) {
-    if (!equal_fold(f.name, "te")) continue;
-    for (std::string_view rest = f.value; !rest.empty();) {
-      if (equal_fold(next_element(rest), "trailers")) return true;
-    }
-  }
-  return false;
+  return !http10_ && conn_.exchange().headers().lists("te", "trailers");
 }
 
 Result<void> ResponseWriter::check_trailer(std::string_view name) const noexcept {

@@ -22,25 +22,13 @@ bool is_protocol(std::string_view text) noexcept {
   return is_token(text.substr(0, slash)) && (slash == std::string_view::npos || is_token(text.substr(slash + 1)));
 }
 
-// True if `wanted` is an element of the list that all fields of that name make.
-bool lists(const HeaderList& headers, std::string_view name, std::string_view wanted) noexcept {
-  for (const HeaderField field : headers) {
-    if (!equal_fold(field.name, name)) continue;
-    std::string_view rest = field.value;
-    do {
-      if (equal_fold(next_element(rest), wanted)) return true;
-    } while (!rest.empty());
-  }
-  return false;
-}
-
 }  // namespace
 
 Result<net::Transport*> ResponseWriter::upgrade(std::string_view protocol) {
   const Exchange& x = conn_.exchange();
   // RFC 9110 s7.8: ignored in HTTP/1.0; never what was not asked for; the option keeps it from what a proxy passed on.
-  if (started() || http10_ || !x.body.done || !is_protocol(protocol) || !lists(x.headers(), "connection", "upgrade") ||
-      !lists(x.headers(), "upgrade", protocol)) {
+  if (started() || http10_ || !x.body.done || !is_protocol(protocol) || !x.headers().lists("connection", "upgrade") ||
+      !x.headers().lists("upgrade", protocol)) {
     return invalid(kUpgrade);
   }
   std::string tail("Connection: Upgrade\r\nUpgrade: ");

@@ -72,10 +72,10 @@ bool same_origin(const Request& request, std::string_view origin) {
 
 Result<Connection> accept(Request& request, ResponseWriter& writer, const Options& options) {
   const HeaderList headers = request.headers();
-  if (!lists(headers, "Upgrade", "websocket")) return other_version(writer);
+  if (!headers.lists("Upgrade", "websocket")) return other_version(writer);
   if (request.method() != Method::kGet || request.minor_version() < 1)
     return bad(writer, "websocket: not GET by HTTP/1.1");
-  if (!lists(headers, "Connection", "upgrade")) return bad(writer, "websocket: no Connection: upgrade");
+  if (!headers.lists("Connection", "upgrade")) return bad(writer, "websocket: no Connection: upgrade");
   if (request.content_length() != 0) return bad(writer, "websocket: a body");
   const std::string version = joined(headers, "Sec-WebSocket-Version");
   if (version.empty()) return bad(writer, "websocket: no Sec-WebSocket-Version");

@@ -59,7 +59,7 @@ Error refusal(int status) noexcept {
 Result<Engine::Setup> check_answer(const ClientResponse& response, std::string_view key, const Options& options) {
   const HeaderList headers = response.headers();
   if (!equal_fold(joined(headers, "Upgrade"), "websocket")) return failed(Code::kProtocol, "websocket: Upgrade");
-  if (!lists(headers, "Connection", "upgrade")) return failed(Code::kProtocol, "websocket: Connection");
+  if (!headers.lists("Connection", "upgrade")) return failed(Code::kProtocol, "websocket: Connection");
   if (joined(headers, "Sec-WebSocket-Accept") != accept_key(key)) {
     return failed(Code::kProtocol, "websocket: Sec-WebSocket-Accept");
   }

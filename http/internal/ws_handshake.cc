@@ -12,16 +12,6 @@ std::string joined(const HeaderList& headers, std::string_view name) {
   return all;
 }
 
-bool lists(const HeaderList& headers, std::string_view name, std::string_view token) {
-  for (const HeaderField f : headers) {
-    if (!equal_fold(f.name, name)) continue;
-    for (std::string_view rest = f.value; !rest.empty();) {
-      if (equal_fold(next_element(rest), token)) return true;
-    }
-  }
-  return false;
-}
-
 std::optional<std::vector<std::string_view>> tokens(std::string_view list) {
   std::vector<std::string_view> all;
   while (!list.empty()) {

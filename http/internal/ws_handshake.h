@@ -15,9 +15,6 @@ namespace heddle::http::ws {
 /// All fields of that name as one list.
 [[nodiscard]] std::string joined(const HeaderList& headers, std::string_view name);
 
-/// Whether the list in the fields of that name has `token`, in any case.
-[[nodiscard]] bool lists(const HeaderList& headers, std::string_view name, std::string_view token);
-
 /// The elements of a list of tokens, none of them empty; nothing if another one is among them.
 [[nodiscard]] std::optional<std::vector<std::string_view>> tokens(std::string_view list);
 
