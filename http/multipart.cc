@@ -151,7 +151,8 @@ Result<void> MultipartReader::skip_epilogue() {
   enum { kPadding, kBehindCr, kEpilogue } at = kPadding;
   std::size_t passed = 0;
   for (;;) {
-    for (const char c : window()) {
+    // What lies behind the limit is not judged: which of two things is wrong must not depend on the reads. Keeps I2.
+    for (const char c : window().substr(0, limits_.max_outside_bytes - passed)) {
       if (at == kEpilogue) break;
       if (at == kBehindCr) {
         if (c != '\n') return refuse();

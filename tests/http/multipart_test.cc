@@ -229,6 +229,8 @@ TEST(Multipart, limits_hold_to_the_byte) {
   expect("123456789ab\r\n" + part("a", "x") + kEnd, "!limit reached", {.max_outside_bytes = 10});
   expect(part("a", "x") + "--b--\r\n12345678", "a=x", {.max_outside_bytes = 10});
   expect(part("a", "x") + "--b--\r\n123456789", "a=x!limit reached", {.max_outside_bytes = 10});
+  expect(part("a", "x") + "--b--          x", "a=x!limit reached", {.max_outside_bytes = 10});
+  expect(part("a", "x") + "--b--         x", "a=x!protocol error", {.max_outside_bytes = 10});
 }
 
 TEST(Multipart, large_data_survives_with_every_alignment) {
