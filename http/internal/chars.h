@@ -4,7 +4,9 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string_view>
 
 namespace heddle::http::chars {
@@ -15,6 +17,7 @@ inline constexpr std::uint8_t kHost = 4;    // reg-name without escapes: unreser
 inline constexpr std::uint8_t kTarget = 8;  // plain in a path or query: visible ASCII but '#' and '%'
 inline constexpr std::uint8_t kHex = 16;
 inline constexpr std::uint8_t kDigit = 32;
+inline constexpr std::uint8_t kPath = 64;  // kTarget but '?'
 
 namespace detail {
 consteval std::array<std::uint8_t, 256> make_table() {
@@ -28,11 +31,11 @@ consteval std::array<std::uint8_t, 256> make_table() {
   mark("-._~!$&'()*+,;=", kHost);
   mark("0123456789abcdefABCDEF", kHex);
   mark("0123456789", kDigit);
-  for (unsigned c = 0x21; c < 0x7f; ++c) t[c] |= kValue | kTarget;
+  for (unsigned c = 0x21; c < 0x7f; ++c) t[c] |= kValue | kTarget | kPath;
   for (unsigned c = 0x80; c < 0x100; ++c) t[c] |= kValue;
   mark(" \t", kValue);
-  t['#'] &= static_cast<std::uint8_t>(~kTarget);
-  t['%'] &= static_cast<std::uint8_t>(~kTarget);
+  for (const char c : {'#', '%'}) t[static_cast<unsigned char>(c)] &= static_cast<std::uint8_t>(~(kTarget | kPath));
+  t['?'] &= static_cast<std::uint8_t>(~kPath);
   return t;
 }
 inline constexpr std::array<std::uint8_t, 256> kTable = make_table();
@@ -42,12 +45,45 @@ inline constexpr std::array<std::uint8_t, 256> kTable = make_table();
   return (detail::kTable[static_cast<unsigned char>(c)] & classes) != 0;
 }
 
-[[nodiscard]] constexpr bool all(std::string_view text, std::uint8_t classes) noexcept {
-  for (char c : text) {
-    if (!is(c, classes)) return false;
-  }
-  return true;
+/// Where the first byte in [at, end) stands that is of none of the classes; `end` if there is none.
+[[nodiscard]] constexpr const char* skip(const char* at, const char* end, std::uint8_t classes) noexcept {
+  while (at != end && is(*at, classes)) ++at;
+  return at;
 }
+
+[[nodiscard]] constexpr bool all(std::string_view text, std::uint8_t classes) noexcept {
+  return skip(text.data(), text.data() + text.size(), classes) == text.data() + text.size();
+}
+
+/// skip() for kValue, eight bytes at a time: a value is the longest thing in a head.
+[[nodiscard]] inline const char* skip_value(const char* at, const char* end) noexcept {
+  constexpr std::uint64_t kOnes = 0x0101010101010101;
+  constexpr std::uint64_t kTops = kOnes * 0x80;
+  for (; end - at >= 8; at += 8) {
+    std::uint64_t w = 0;
+    std::memcpy(&w, at, 8);
+    // A byte's top bit is set if the byte is below a space, or is DEL; bytes with the top bit set are none of these.
+    // A borrow or carry reaches the byte above one that is such itself: at worst the bytes are looked at singly.
+    const std::uint64_t below = (w - kOnes * 0x20) & ~w;
+    const std::uint64_t del = (w ^ kOnes * 0x7f) - kOnes;
+    if (((below | (del & ~w)) & kTops) != 0) break;
+  }
+  return skip(at, end, kValue);
+}
+
+/// True if `text` is `lower` in any case; `lower` holds small letters and '-' alone, `text` no control.
+template <std::size_t kSize>
+[[nodiscard]] constexpr bool is_name(std::string_view text, const char (&lower)[kSize]) noexcept {
+  if (text.size() != kSize - 1) return false;
+  unsigned differ = 0;
+  for (std::size_t i = 0; i < kSize - 1; ++i) {
+    differ |= static_cast<unsigned char>((text[i] | 0x20) ^ lower[i]);  // 0x20 makes a small letter of a capital
+  }
+  return differ == 0;
+}
+
+/// What may stand around a value (RFC 9110 s5.6.3).
+[[nodiscard]] constexpr bool is_blank(char c) noexcept { return c == ' ' || c == '\t'; }
 
 [[nodiscard]] constexpr char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
 

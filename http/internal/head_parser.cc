@@ -7,6 +7,7 @@
 #include <utility>
 
 #include <heddle/http/internal/head_rules.h>
+#include <heddle/http/internal/plain_head.h>
 #include <heddle/http/internal/trailer_rules.h>
 #include <heddle/http/status.h>
 
@@ -291,6 +292,7 @@ HeadStatus parse_head(Exchange& x) {
     if (!skip_blank_lines(x)) return faulty(x, kStatusBadRequest);
     if (x.scanned == x.visible) return HeadStatus::kNeedMore;
     x.begin = x.scanned;
+    if (read_plain_head(x)) return HeadStatus::kComplete;
     start_llhttp(x);
   }
   for (;;) {

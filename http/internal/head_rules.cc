@@ -14,19 +14,6 @@ std::uint32_t offset_of(const Exchange& x, const char* at) noexcept {
   return static_cast<std::uint32_t>(at - x.base());
 }
 
-// The fields that decide framing and persistence, as the loop over the head meets them.
-struct Special {
-  int hosts = 0;
-  int lengths = 0;
-  bool has_coding = false;  // the field is there, empty or not
-  bool chunked_last = false;
-  int status = 0;  // the first thing wrong with a coding
-  bool close = false;
-  bool keep_alive = false;
-  bool expect_other = false;
-  std::uint64_t length = 0;
-};
-
 // RFC 9112 s6.1: exactly "chunked", once and last. Other codings are unknown to us: 501.
 void take_codings(Special& s, std::string_view value) noexcept {
   s.has_coding = true;
@@ -62,48 +49,6 @@ bool take_length(Special& s, std::string_view value) noexcept {
   s.length = 0;
   for (char c : value) s.length = s.length * 10 + static_cast<std::uint64_t>(c - '0');
   return s.lengths == 1;
-}
-
-// Returns the status that refuses the head, or 0.
-int take_fields(Exchange& x, Special& s) noexcept {
-  const char* base = x.base();
-  for (std::uint32_t i = 0; i < x.header_count; ++i) {
-    HeaderList::Ref& ref = x.refs[i];
-    while (ref.value_size != 0 &&
-           (base[ref.value_at + ref.value_size - 1] == ' ' || base[ref.value_at + ref.value_size - 1] == '\t')) {
-      --ref.value_size;  // OWS before the value llhttp has dropped, that behind it not
-    }
-    const std::string_view name(base + ref.name_at, ref.name_size);
-    const std::string_view value(base + ref.value_at, ref.value_size);
-    switch (ref.name_size) {
-      case 4:
-        if (!equal_fold(name, "host")) break;
-        ++s.hosts;
-        if (!is_host(value)) return kStatusBadRequest;
-        x.head.host_at = ref.value_at;
-        x.head.host_size = ref.value_size;
-        break;
-      case 6:
-        if (!equal_fold(name, "expect")) break;
-        if (equal_fold(value, "100-continue")) {
-          x.head.expect_continue = true;
-        } else {
-          s.expect_other = true;
-        }
-        break;
-      case 10:
-        if (equal_fold(name, "connection")) take_connection(s, value);
-        break;
-      case 14:
-        if (equal_fold(name, "content-length") && !take_length(s, value)) return kStatusBadRequest;
-        break;
-      case 17:
-        if (equal_fold(name, "transfer-encoding")) take_codings(s, value);
-        break;
-      default: break;
-    }
-  }
-  return 0;
 }
 
 int take_framing(Exchange& x, const Special& s) noexcept {
@@ -156,16 +101,57 @@ bool is_exact_line(const Exchange& x, Method known) noexcept {
          base[after + 10] == '\n';
 }
 
+int take_field(Exchange& x, Special& s, const HeaderList::Ref& field) noexcept {
+  const std::string_view name = x.text(field.name_at, field.name_size);
+  const std::string_view value = x.text(field.value_at, field.value_size);
+  switch (field.name_size) {
+    case 4:
+      if (!chars::is_name(name, "host")) break;
+      ++s.hosts;
+      if (!is_host(value)) return kStatusBadRequest;
+      x.head.host_at = field.value_at;
+      x.head.host_size = field.value_size;
+      break;
+    case 6:
+      if (!chars::is_name(name, "expect")) break;
+      if (equal_fold(value, "100-continue")) {
+        x.head.expect_continue = true;
+      } else {
+        s.expect_other = true;
+      }
+      break;
+    case 10:
+      if (chars::is_name(name, "connection")) take_connection(s, value);
+      break;
+    case 14:
+      if (chars::is_name(name, "content-length") && !take_length(s, value)) return kStatusBadRequest;
+      break;
+    case 17:
+      if (chars::is_name(name, "transfer-encoding")) take_codings(s, value);
+      break;
+    default: break;
+  }
+  return 0;
+}
+
 int check_head(Exchange& x, Method method) {
   Special s;
-  if (const int status = take_fields(x, s); status != 0) return status;
-  // RFC 9112 s3.2.
+  const char* base = x.base();
+  for (std::uint32_t i = 0; i < x.header_count; ++i) {
+    HeaderList::Ref& ref = x.refs[i];
+    // OWS before the value llhttp has dropped, that behind it not.
+    while (ref.value_size != 0 && chars::is_blank(base[ref.value_at + ref.value_size - 1])) --ref.value_size;
+    if (const int status = take_field(x, s, ref); status != 0) return status;
+  }
+  // RFC 9112 s3.2. (Both come before what is wrong with the target.)
   if (s.hosts > 1 || (s.hosts == 0 && x.head.minor != 0)) return kStatusBadRequest;
   if (method == Method::kTrace) return kStatusNotImplemented;
-
   Target target;
-  const std::string_view text = x.text(x.head.target_at, x.head.target_size);
-  if (!split_target(text, method, target)) return kStatusBadRequest;
+  if (!split_target(x.text(x.head.target_at, x.head.target_size), method, target)) return kStatusBadRequest;
+  return conclude_head(x, method, s, target);
+}
+
+int conclude_head(Exchange& x, Method method, const Special& s, const Target& target) {
   if (target.path.empty()) {
     x.head.path_is_root = true;
   } else {

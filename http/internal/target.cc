@@ -8,29 +8,17 @@
 namespace heddle::http {
 namespace {
 
-// Two hex digits after the '%' at `i`, and not %00.
-bool is_escape(std::string_view text, std::size_t i) noexcept {
-  if (i + 2 >= text.size()) return false;
-  if (!chars::is(text[i + 1], chars::kHex) || !chars::is(text[i + 2], chars::kHex)) return false;
-  return text[i + 1] != '0' || text[i + 2] != '0';
+// Two hex digits after the '%' at `at`, and not %00.
+bool is_escape(const char* at, const char* end) noexcept {
+  if (end - at < 3) return false;
+  if (!chars::is(at[1], chars::kHex) || !chars::is(at[2], chars::kHex)) return false;
+  return at[1] != '0' || at[2] != '0';
 }
 
 // `text` begins at the path and may hold a query.
 bool split_path(std::string_view text, Target& target) noexcept {
-  std::size_t question = std::string_view::npos;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (chars::is(c, chars::kTarget)) [[likely]] {
-      if (c == '?' && question == std::string_view::npos) question = i;
-      continue;
-    }
-    if (c != '%' || !is_escape(text, i)) return false;
-    if (question == std::string_view::npos) target.escaped = true;
-    i += 2;
-  }
-  target.path = text.substr(0, question);
-  if (question != std::string_view::npos) target.query = text.substr(question + 1);
-  return true;
+  const char* const end = text.data() + text.size();
+  return read_path(text.data(), end, target) == end;
 }
 
 bool is_ipv6_literal(std::string_view text) noexcept {
@@ -54,6 +42,24 @@ bool is_ip_future(std::string_view text) noexcept {  // "v" hex "." …  (RFC 39
 }
 
 }  // namespace
+
+const char* read_path(const char* at, const char* end, Target& target) noexcept {
+  const char* const path = at;
+  for (;; at += 3) {
+    at = chars::skip(at, end, chars::kPath);
+    if (at == end || *at != '%' || !is_escape(at, end)) break;
+    target.escaped = true;
+  }
+  target.path = {path, at};
+  if (at == end || *at != '?') return at;
+  const char* const query = ++at;
+  for (;; at += 3) {
+    at = chars::skip(at, end, chars::kTarget);
+    if (at == end || *at != '%' || !is_escape(at, end)) break;
+  }
+  target.query = {query, at};
+  return at;
+}
 
 bool split_target(std::string_view text, Method method, Target& target) noexcept {
   if (text.empty()) return false;
@@ -83,26 +89,23 @@ bool split_target(std::string_view text, Method method, Target& target) noexcept
 }
 
 bool is_host(std::string_view text) noexcept {
-  std::size_t i = 0;
-  if (!text.empty() && text[0] == '[') {
+  const char* at = text.data();
+  const char* const end = at + text.size();
+  if (text.starts_with('[')) {
     const std::size_t close = text.find(']');
     if (close == std::string_view::npos) return false;
     const std::string_view literal = text.substr(1, close - 1);
     if (!is_ipv6_literal(literal) && !is_ip_future(literal)) return false;
-    i = close + 1;
+    at += close + 1;
   } else {
-    for (; i < text.size() && text[i] != ':'; ++i) {
-      if (chars::is(text[i], chars::kHost)) [[likely]]
-        continue;
-      if (text[i] != '%' || !is_escape(text, i)) return false;
-      i += 2;
+    for (;; at += 3) {
+      at = chars::skip(at, end, chars::kHost);
+      if (at == end || *at != '%' || !is_escape(at, end)) break;
     }
-    if (i == 0) return false;
+    if (at == text.data()) return false;
   }
-  if (i == text.size()) return true;
-  if (text[i] != ':') return false;
-  const std::string_view port = text.substr(i + 1);
-  return port.size() <= 5 && chars::all(port, chars::kDigit);
+  if (at == end) return true;
+  return *at == ':' && end - at <= 6 && chars::skip(at + 1, end, chars::kDigit) == end;
 }
 
 bool is_authority_form(std::string_view text) noexcept {

@@ -23,6 +23,10 @@ struct Target {
 /// path that is empty, as in absolute-form without one.
 [[nodiscard]] bool split_target(std::string_view text, Method method, Target& target) noexcept;
 
+/// Reads a path and the query behind it, if there is one, from `at` on: fills those of `target`, and returns where the first
+/// byte stands that is of neither; `end` if none does. What it read is valid, and may be empty.
+[[nodiscard]] const char* read_path(const char* at, const char* end, Target& target) noexcept;
+
 /// True for host[:port] (RFC 9112 s3.2): a name, an IPv4 or a bracketed IPv6 literal; the port may be empty. An empty
 /// host is refused, as RFC 9110 s4.2.1 wants for http.
 [[nodiscard]] bool is_host(std::string_view text) noexcept;
