@@ -15,12 +15,15 @@ bool equal_fold(std::string_view a, std::string_view b) noexcept {
 bool is_token(std::string_view text) noexcept { return !text.empty() && chars::all(text, chars::kToken); }
 
 bool is_field_value(std::string_view text) noexcept {
-  return trim_blanks(text).size() == text.size() && chars::all(text, chars::kValue);
+  if (text.empty()) return true;
+  if (chars::is_blank(text.front()) || chars::is_blank(text.back())) return false;
+  const char* const end = text.data() + text.size();
+  return chars::skip_value(text.data(), end) == end;
 }
 
 std::string_view trim_blanks(std::string_view text) noexcept {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
+  while (!text.empty() && chars::is_blank(text.front())) text.remove_prefix(1);
+  while (!text.empty() && chars::is_blank(text.back())) text.remove_suffix(1);
   return text;
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -47,6 +48,11 @@ inline constexpr std::array<std::uint8_t, 256> kTable = make_table();
 
 /// Where the first byte in [at, end) stands that is of none of the classes; `end` if there is none.
 [[nodiscard]] constexpr const char* skip(const char* at, const char* end, std::uint8_t classes) noexcept {
+  const auto classes_of = [](char c) { return detail::kTable[static_cast<unsigned char>(c)]; };
+  // Four at a time: half the work a byte.
+  for (; end - at >= 4; at += 4) {
+    if ((classes_of(at[0]) & classes_of(at[1]) & classes_of(at[2]) & classes_of(at[3]) & classes) == 0) break;
+  }
   while (at != end && is(*at, classes)) ++at;
   return at;
 }
@@ -59,14 +65,22 @@ inline constexpr std::array<std::uint8_t, 256> kTable = make_table();
 [[nodiscard]] inline const char* skip_value(const char* at, const char* end) noexcept {
   constexpr std::uint64_t kOnes = 0x0101010101010101;
   constexpr std::uint64_t kTops = kOnes * 0x80;
-  for (; end - at >= 8; at += 8) {
+  while (end - at >= 8) {
     std::uint64_t w = 0;
     std::memcpy(&w, at, 8);
-    // A byte's top bit is set if the byte is below a space, or is DEL; bytes with the top bit set are none of these.
-    // A borrow or carry reaches the byte above one that is such itself: at worst the bytes are looked at singly.
-    const std::uint64_t below = (w - kOnes * 0x20) & ~w;
+    if constexpr (std::endian::native == std::endian::big) w = __builtin_bswap64(w);
+    // The top bit of each byte that is below a space, or DEL. A borrow may mark bytes above such a one, so the lowest is
+    // right, which is the first in memory.
+    const std::uint64_t below = w - kOnes * 0x20;
     const std::uint64_t del = (w ^ kOnes * 0x7f) - kOnes;
-    if (((below | (del & ~w)) & kTops) != 0) break;
+    const std::uint64_t marks = (below | del) & ~w & kTops;
+    if (marks == 0) {
+      at += 8;
+      continue;
+    }
+    at += std::countr_zero(marks) / 8;
+    if (*at != '\t') return at;
+    ++at;
   }
   return skip(at, end, kValue);
 }

@@ -342,8 +342,8 @@ bool ServerConn::next_request() {
   if (!x.more_came && chunk_ == nullptr) out_.flush();
   try {
     for (;;) {
-      bool news = false;
-      {
+      bool news = x.scanned < x.visible;  // of a batch: not worth the lock
+      if (!news) {
         LockGuard guard(lock_);
         news = pull_locked();
         if (!news && !out_.pending()) {

@@ -41,6 +41,14 @@ bool is_ip_future(std::string_view text) noexcept {  // "v" hex "." …  (RFC 39
   return true;
 }
 
+// The size of the literal in brackets that `text` begins with; 0 if it is none.
+[[gnu::noinline]] std::size_t literal_size(std::string_view text) noexcept {
+  const std::size_t close = text.find(']');
+  if (close == std::string_view::npos) return 0;
+  const std::string_view literal = text.substr(1, close - 1);
+  return is_ipv6_literal(literal) || is_ip_future(literal) ? close + 1 : 0;
+}
+
 }  // namespace
 
 const char* read_path(const char* at, const char* end, Target& target) noexcept {
@@ -91,12 +99,9 @@ bool split_target(std::string_view text, Method method, Target& target) noexcept
 bool is_host(std::string_view text) noexcept {
   const char* at = text.data();
   const char* const end = at + text.size();
-  if (text.starts_with('[')) {
-    const std::size_t close = text.find(']');
-    if (close == std::string_view::npos) return false;
-    const std::string_view literal = text.substr(1, close - 1);
-    if (!is_ipv6_literal(literal) && !is_ip_future(literal)) return false;
-    at += close + 1;
+  if (text.starts_with('[')) [[unlikely]] {
+    at += literal_size(text);
+    if (at == text.data()) return false;
   } else {
     for (;; at += 3) {
       at = chars::skip(at, end, chars::kHost);
