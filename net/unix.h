@@ -8,9 +8,11 @@
 //
 // Sockets that keep messages apart (seqpacket, datagram) are unix_packet.h's. Errors as tcp.h has them.
 //
-// A path that is taken, also by a socket's file that a process left when it was killed, is kAddressInUse: nothing is
-// ever removed to make room, because a file does not tell whether its owner lives. Who knows (by a lock, as a service
-// with one instance) unlinks it first; better is an abstract name, or a socket of the supervisor's (inherit.h).
+// A socket's file that a process left when it was killed is taken away when another one listens there: the kernel tells
+// whether any process still has the socket, without disturbing it (internal/socket_file.h I3). A path that is in use, or of
+// another kind of file, is kAddressInUse and stays. Go and nginx leave the file, and fail, until somebody removes it:
+// UnixListenOptions::replace_stale = false does so, too. The kernel can only speak for itself: where the folder is another
+// machine's (NFS, a folder shared with a virtual machine), a path in use over there looks like one that was left.
 #pragma once
 
 #include <memory>
@@ -114,7 +116,7 @@ class UnixListener final : public TransportListener, public Descriptor {
 
 /// Listens on `address`; without a name: on an abstract one that the kernel picks.
 ///
-/// Errors:  kAddressInUse (for an abstract name after trying for a second, as tcp.h's listen()); kSystem with the errno
+/// Errors:  kAddressInUse (for what is in use after trying for a second, as tcp.h's listen()); kSystem with the errno
 ///          of bind(2); kNotFound if the path's folder is not there, kDenied …
 /// Threads: a goroutine.
 [[nodiscard]] Result<UnixListener> listen_unix(const UnixAddress& address, const UnixListenOptions& options = {});

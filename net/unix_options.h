@@ -14,6 +14,7 @@ namespace heddle::net {
 struct UnixListenOptions {
   int backlog = 4096;           // connections that wait for accept(); the kernel may cap this (somaxconn)
   bool unlink_on_close = true;  // close() takes the socket's file away, if it is still the one that was made
+  bool replace_stale = true;    // a socket's file that a process left when it was killed is taken away (unix.h)
   /// Permissions of the file: who may write to it may connect. In force from its first moment on, less the umask;
   /// nullopt: 0777 less the umask. Abstract names have none: look at peer_credentials().
   std::optional<mode_t> mode = {};

@@ -50,10 +50,16 @@ Result<BoundUnix> bind_unix(int type, const UnixAddress& address, const UnixList
       if (file != nullptr) file->remove();
       return failed(status, op);
     }
-    if (status == -EADDRINUSE && address.is_path()) {
-      return std::unexpected(Error{Code::kAddressInUse, EADDRINUSE, "bind: the socket's path exists"});
+    if (status != -EADDRINUSE) return failed(status, op);
+    if (address.is_path()) {
+      const auto taken = [](const char* by) { return std::unexpected(Error{Code::kAddressInUse, EADDRINUSE, by}); };
+      if (!options.replace_stale) return taken("bind: the socket's path exists");
+      const SocketFile::Found found = SocketFile::clear_the_way(address, type);
+      if (found == SocketFile::Found::kOther) return taken("bind: the path is a file's that is no socket");
+      if (found == SocketFile::Found::kAlive && now() >= give_up) return taken("bind: a process has this socket");
+      if (found == SocketFile::Found::kGone && now() < give_up) continue;
     }
-    if (status != -EADDRINUSE || now() >= give_up) return failed(status, op);
+    if (now() >= give_up) return failed(status, op);
     sleep(kBindPause);
   }
 }
@@ -109,7 +115,7 @@ Result<std::pair<detail::Handle, detail::Handle>> pair_unix(int type) {
 
 void remove_file(const detail::Handle& handle, const SocketFile* file) noexcept {
   if (file == nullptr) return;
-  if (Inside inside(handle, FdUse::kOther, "close"); inside) file->remove();  // socket_file.h I1
+  if (Inside inside(handle, FdUse::kOther, "close"); inside) static_cast<void>(file->remove());  // socket_file.h I1
 }
 
 }  // namespace heddle::net

@@ -16,8 +16,8 @@ struct BoundUnix {
   std::unique_ptr<SocketFile> file;
 };
 
-/// Binds a new socket of `type`, and listens if `listens`. An abstract name that is in use is tried again for up to a
-/// second: a predecessor that was killed keeps it until the kernel has taken its ring down. Threads: a goroutine.
+/// Binds a new socket of `type`, and listens if `listens`. A name that is in use is tried again for up to a second: a
+/// predecessor that was killed keeps it until the kernel has taken its ring down. Threads: a goroutine.
 [[nodiscard]] Result<BoundUnix> bind_unix(int type, const UnixAddress& address, const UnixListenOptions& options,
                                           bool listens, const char* op);
 

@@ -1,7 +1,10 @@
 // Unix streams: names and files, the Transport's promises, descriptors and credentials that come along, ends.
 #include <heddle/net/unix.h>
 
+#include <fcntl.h>
+#include <heddle/net/unix_packet.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cstring>
@@ -197,12 +200,61 @@ TEST(Unix, closing_a_listener_takes_its_file_away_but_no_successors) {
   });
 }
 
-TEST(Unix, a_file_that_is_there_is_an_address_in_use_and_stays) {
+TEST(Unix, a_file_that_its_owner_left_makes_room) {
+  with_procs(1, [] {
+    const Folder folder;
+    for (int i = 0; i < 3; ++i) {
+      UnixListener listener = must_have(listen_unix(folder.address("s"), {.unlink_on_close = false}));
+      EXPECT_TRUE(dial_unix(folder.address("s")));
+      listener.close();
+      ASSERT_TRUE(exists(folder.path("s")));
+    }
+    EXPECT_TRUE(listen_seqpacket(folder.address("s"), {.unlink_on_close = false}));  // of another kind
+    EXPECT_TRUE(bind_unix_datagram(folder.address("s"), {.unlink_on_close = false}));
+    EXPECT_TRUE(listen_unix(folder.address("s")));
+    EXPECT_FALSE(exists(folder.path("s")));
+  });
+}
+
+TEST(Unix, what_is_in_use_or_no_socket_is_an_address_in_use_and_stays) {
+  with_procs(1, [] {
+    const Folder folder;
+    UnixListener listening = must_have(listen_unix(folder.address("listening")));
+    const auto datagrams = must_have(bind_unix_datagram(folder.address("datagrams")));
+    const OwnedFd bound(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const UnixAddress bound_at = folder.address("bound");
+    ASSERT_EQ(::bind(bound.get(), bound_at.sa(), bound_at.size()), 0);
+    const OwnedFd file(::open(folder.path("file").c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+    ASSERT_EQ(::symlink("nowhere", folder.path("link").c_str()), 0);
+    struct Case {
+      const char* name;
+      const char* why;
+    };
+    WaitGroup wg;  // each that is in use is tried for a second
+    for (const Case c :
+         {Case{"listening", "a process has this socket"}, Case{"datagrams", "a process has this socket"},
+          Case{"bound", "a process has this socket"}, Case{"file", "no socket"}, Case{"link", "no socket"}}) {
+      wg.go([&, c] {
+        const Result<UnixListener> none = listen_unix(folder.address(c.name));
+        ASSERT_FALSE(none) << c.name;
+        EXPECT_EQ(none.error().code, Code::kAddressInUse) << c.name;
+        EXPECT_NE(none.error().message().find(c.why), std::string::npos) << none.error().message();
+        EXPECT_TRUE(exists(folder.path(c.name))) << c.name;
+      });
+    }
+    wg.wait();
+    listening.set_deadline(now());
+    EXPECT_EQ(listening.accept().error().code, Code::kTimeout) << "asking is no connection";
+    EXPECT_TRUE(dial_unix(folder.address("listening")));
+  });
+}
+
+TEST(Unix, who_wants_no_file_replaced_finds_an_address_in_use) {
   with_procs(1, [] {
     const Folder folder;
     must_have(listen_unix(folder.address("stale"), {.unlink_on_close = false})).close();
     ASSERT_TRUE(exists(folder.path("stale")));
-    const Result<UnixListener> none = listen_unix(folder.address("stale"));
+    const Result<UnixListener> none = listen_unix(folder.address("stale"), {.replace_stale = false});
     ASSERT_FALSE(none);
     EXPECT_EQ(none.error().code, Code::kAddressInUse);
     EXPECT_NE(none.error().message().find("the socket's path exists"), std::string::npos) << none.error().message();
