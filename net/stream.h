@@ -30,6 +30,7 @@
 #include <heddle/core/context.h>
 #include <heddle/core/error.h>
 #include <heddle/net/address.h>
+#include <heddle/net/fd_passing.h>
 
 namespace heddle::net {
 
@@ -107,10 +108,17 @@ class Stream {
   /// close().
   [[nodiscard]] virtual Address peer() const { return {}; }
 
-  /// "127.0.0.1:40312"; empty if unknown.
+  /// "127.0.0.1:40312"; over a Unix socket who has connected: "unix:uid=1000,pid=4711"; empty if unknown.
   [[nodiscard]] virtual std::string peer_address() const = 0;
 
-  /// The two ends. Errors: kUnsupported if this kind of stream knows none, kClosed, the errno of getsockname(2).
+  /// Who has connected over a Unix socket. Errors: kUnsupported for any other kind of stream, kClosed. Any thread, until
+  /// close().
+  [[nodiscard]] virtual Result<PeerCredentials> peer_credentials() const {
+    return std::unexpected(Error{Code::kUnsupported, 0, "peer_credentials"});
+  }
+
+  /// The two ends; empty ones over a Unix socket. Errors: kUnsupported if this kind of stream knows none, kClosed, the
+  /// errno of getsockname(2).
   [[nodiscard]] virtual Result<Address> local_address() const {
     return std::unexpected(Error{Code::kUnsupported, 0, "local_address"});
   }

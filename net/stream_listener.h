@@ -12,6 +12,8 @@
 #include <heddle/net/address.h>
 #include <heddle/net/listen_options.h>
 #include <heddle/net/stream.h>
+#include <heddle/net/unix_address.h>
+#include <heddle/net/unix_options.h>
 
 namespace heddle::net {
 
@@ -38,15 +40,23 @@ class StreamListener {
   [[nodiscard]] static Result<std::unique_ptr<StreamListener>> listen(const Address& address, StreamAcceptor& acceptor,
                                                                        const StreamListenOptions& options = {});
 
-  /// The same with a socket that listens already, such as a supervisor passes on (inherit.h). It owns `fd` then, also if this
-  /// fails. Errors: kInvalid if it does not listen, or for TCP. Threads: a goroutine.
+  /// The same on a Unix socket, as net::listen_unix() makes it: with its permissions, and a file that is taken away at
+  /// close(). Errors and threads: as listen_unix().
+  [[nodiscard]] static Result<std::unique_ptr<StreamListener>> listen(const UnixAddress& address,
+                                                                      StreamAcceptor& acceptor,
+                                                                      const UnixListenOptions& options = {});
+
+  /// The same with a socket that listens already, such as a supervisor passes on (inherit.h), for TCP or a Unix stream
+  /// socket. It owns `fd` then, also if this fails. Errors: kInvalid if it is no such socket. Threads: a goroutine.
   ///
-  /// The supervisor may keep it for a successor: close() leaves the socket as it is, and who waits in it then is the
-  /// successor's, if there is one.
+  /// The supervisor may keep it for a successor: close() leaves the socket, and its file, as it is, and who waits in it then
+  /// is the successor's, if there is one.
   [[nodiscard]] static Result<std::unique_ptr<StreamListener>> adopt(int fd, StreamAcceptor& acceptor);
 
-  /// The address in use, with the port that the kernel picked.
+  /// The address in use, with the port that the kernel picked. Empty for a Unix socket.
   [[nodiscard]] virtual Address local_address() const = 0;
+  /// The Unix socket's, with the name that the kernel picked. Unnamed for TCP.
+  [[nodiscard]] virtual UnixAddress local_unix_address() const = 0;
 
   /// Has the kernel give new connections to the other sockets that share this one's port (ListenOptions::reuse_port), such
   /// as a successor's, while handshakes that have begun still end here and are accepted. The first step of a close() that
@@ -58,8 +68,9 @@ class StreamListener {
   /// Threads: a goroutine; before close().
   virtual bool divert() = 0;
 
-  /// Stops accepting and frees the port: parks until the kernel holds the socket no more, so the next bind() works, and
-  /// until no on_accept is running or to come. Connections already accepted live on. Idempotent.
+  /// Stops accepting and frees the port, or the path, whose file is unlinked if it is still the one that was made: parks until
+  /// the kernel holds the socket no more, so the next bind() works, and until no on_accept is running or to come.
+  /// Connections already accepted live on. Idempotent.
   virtual void close() = 0;
 };
 

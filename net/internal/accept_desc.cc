@@ -51,16 +51,26 @@ AcceptDesc::AcceptDesc() noexcept
         self->home.load(std::memory_order_relaxed)->post(*self, kReqVisit);  // constant while open
       }) {}
 
-std::uint32_t AcceptDesc::open_acceptor(int new_fd, StreamAcceptor& stream_acceptor, NetPoller& owner,
-                                        bool is_shared) noexcept {
+std::uint32_t AcceptDesc::open_acceptor(int new_fd, StreamAcceptor& stream_acceptor, NetPoller& owner, bool is_shared,
+                                        bool is_of_unix) noexcept {
   deadline.store(kNever, std::memory_order_relaxed);  // the slot is ours alone
   acceptor = &stream_acceptor;
   shared = is_shared;
+  of_unix = is_of_unix;
   resting = readable = false;
   const std::uint32_t generation = open(new_fd);
   home.store(&owner, std::memory_order_seq_cst);
   owner.count_open(+1);
   return generation;
+}
+
+void AcceptDesc::let_no_more_in() noexcept {
+  if (shared) return;
+  if (of_unix) {
+    static_cast<void>(sys().shutdown(fd, SHUT_RD));  // what stands in its queue can still be accepted
+  } else {
+    stop_handshakes(fd);
+  }
 }
 
 bool AcceptDesc::accept_some(int most) noexcept {

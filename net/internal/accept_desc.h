@@ -8,10 +8,11 @@
 // I2. Out of descriptors (EMFILE, ENFILE) or memory (ENOBUFS, ENOMEM) is no reason to drop the listener, nor to spin: the
 //     kernel keeps the queue and we rest. What failed about one connection (ECONNABORTED …) concerns that one only.
 // I3. Connections that the kernel had completed when close() was called are still accepted and served: their clients may
-//     have sent a request. Closing begins with a filter that lets no further handshake complete (stop_handshakes), so none
-//     comes between the last accept and close(2), which would reset it.
-// I4. A socket that was passed on to us (`shared`) may go on listening in another process when we close it: no filter is put
-//     on it, and who waits in it after our last accept waits for that process.
+//     have sent a request. Closing begins with what lets no further one in, so that none comes between the last accept and
+//     close(2), which would reset it: for TCP a filter that lets no handshake complete (stop_handshakes), for Unix sockets
+//     the end of receiving, with which the kernel refuses who connects.
+// I4. A socket that was passed on to us (`shared`) may go on listening in another process when we close it: nothing of I3 is
+//     done to it, and who waits in it after our last accept waits for that process.
 //
 // Dealing: the home with the fewest streams, the first in turn among equals. The counts are hints, updated at the deal.
 #pragma once
@@ -31,8 +32,11 @@ struct AcceptDesc final : PollDesc, WheelEntry {
   AcceptDesc() noexcept;
 
   /// Makes a fresh slot the listener of `new_fd`, homed at `owner`.
-  std::uint32_t open_acceptor(int new_fd, StreamAcceptor& stream_acceptor, NetPoller& owner,
-                              bool is_shared) noexcept;
+  std::uint32_t open_acceptor(int new_fd, StreamAcceptor& stream_acceptor, NetPoller& owner, bool is_shared,
+                              bool is_of_unix) noexcept;
+
+  /// Has the kernel let no further connection in: I3, I4. Threads: any that is inside.
+  void let_no_more_in() noexcept;
 
   // --- the home, on the scheduler's side ---
 
@@ -47,6 +51,7 @@ struct AcceptDesc final : PollDesc, WheelEntry {
 
   StreamAcceptor* acceptor = nullptr;  // constant while open
   bool shared = false;                 // constant while open: I4
+  bool of_unix = false;                // constant while open: the family
   bool resting = false;                // the home's
   bool readable = false;               // the home's: an edge has come and the queue is not known to be empty (epoll)
   int turn = 0;                        // the home's: where dealing starts to look

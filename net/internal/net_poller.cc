@@ -9,7 +9,6 @@
 #include <heddle/core/section.h>
 #include <heddle/net/internal/accept_desc.h>
 #include <heddle/net/internal/port_group.h>
-#include <heddle/net/internal/socket.h>
 #include <heddle/net/internal/stream_conn.h>
 #include <heddle/net/internal/sys.h>
 #include <heddle/net/stream_listener.h>
@@ -114,7 +113,7 @@ void NetPoller::end(PollDesc& pd) noexcept {
   }
   const Section section;
   const bool home = here() == this;
-  if (pd.kind == DescKind::kAcceptor && !static_cast<AcceptDesc&>(pd).shared) stop_handshakes(pd.fd);  // accept_desc.h I3
+  if (pd.kind == DescKind::kAcceptor) static_cast<AcceptDesc&>(pd).let_no_more_in();
   // What is armed keeps the socket alive, and a home may be busy: tell the peer now. At home with nothing armed it will be
   // closed within this turn, which does the same. A listener must not be shut down: that would drop its queue.
   const bool handed_over = pd.waiter != nullptr && pd.waiter->takes_fd;

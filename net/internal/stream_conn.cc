@@ -9,6 +9,8 @@
 #include <limits>
 
 #include <heddle/net/address.h>
+#include <heddle/net/internal/accept_desc.h>
+#include <heddle/net/internal/fd_passing.h>
 #include <heddle/net/internal/fd_use.h>
 #include <heddle/net/internal/kernel_copy.h>
 #include <heddle/net/internal/net_poller.h>
@@ -27,9 +29,11 @@ void StreamConn::open_stream(int new_fd, AcceptDesc& from_listener, NetPoller& o
   deadline.store(kNever, std::memory_order_relaxed);
   wants_data.store(true, std::memory_order_relaxed);
   ended = readable = doubted = false;
+  of_unix = from_listener.of_unix;
   sink = nullptr;
   listener = &from_listener;
   open(new_fd);
+  if (of_unix) uneven.store(true, std::memory_order_relaxed);  // a read also ends where descriptors were sent
   home.store(&owner, std::memory_order_seq_cst);
 }
 
@@ -117,6 +121,8 @@ void StreamConn::close() {
 }
 
 std::string StreamConn::peer_address() const {
+  if (const Result<PeerCredentials> who = peer_credentials())
+    return "unix:uid=" + std::to_string(who->uid) + ",pid=" + std::to_string(who->pid);
   const Address address = peer();
   return address.family() == AF_UNSPEC ? std::string() : address.to_string();
 }
@@ -130,6 +136,11 @@ Address StreamConn::peer() const {
   self->leave(FdUse::kOther);
   if (status < 0) return {};  // ENOTCONN: reset meanwhile
   return Address::from(reinterpret_cast<const sockaddr*>(&storage), length);
+}
+
+Result<PeerCredentials> StreamConn::peer_credentials() const {
+  if (!of_unix) return Stream::peer_credentials();
+  return credentials_of({const_cast<StreamConn*>(this), lock.generation()});
 }
 
 Result<Address> StreamConn::local_address() const {

@@ -39,6 +39,7 @@ struct StreamConn final : PollDesc, WheelEntry, Stream {
   void close() override;
   Address peer() const override;
   std::string peer_address() const override;
+  Result<PeerCredentials> peer_credentials() const override;
   Result<Address> local_address() const override;
   Result<Address> remote_address() const override;
 
@@ -60,6 +61,7 @@ struct StreamConn final : PollDesc, WheelEntry, Stream {
   StreamSink* sink = nullptr;          // by adopt(), then constant
   AcceptDesc* listener = nullptr;      // until adopted; holds it
   std::atomic<bool> wants_data{true};  // pause() and resume(), anybody
+  bool of_unix = false;                // constant while open: the listener's family
   bool ended = false;                  // the home's
   bool doubted = false;                // the home's: in UringPoller::doubts_
   bool readable = false;               // the home's: an edge has come and the socket is not known to be empty (epoll)

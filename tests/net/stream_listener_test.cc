@@ -16,6 +16,7 @@
 #include <heddle/net/internal/sys.h>
 
 #include "stream_test_util.h"
+#include "unix_test_util.h"
 
 namespace heddle::net {
 namespace {
@@ -26,7 +27,7 @@ class ListenerOnProcs : public testing::TestWithParam<int> {};
 INSTANTIATE_TEST_SUITE_P(procs, ListenerOnProcs, testing::Values(1, 2, 4));
 
 // Sends and expects the same back.
-void check_one_echo(Conn& conn) {
+void check_one_echo(Transport& conn) {
   std::byte buf[100];
   conn.set_deadline(patience());
   ASSERT_TRUE(conn.write(bytes_of(100)));
@@ -272,6 +273,115 @@ TEST(StreamListener, a_socket_that_a_supervisor_holds_serves_the_successor) {
     between.close();
     successor->close();
     until([&] { return first.live.load() == 0 && second.live.load() == 0; });
+  });
+}
+
+TEST_P(ListenerOnProcs, a_unix_socket_is_served_and_its_path_is_free_when_it_is_closed) {
+  with_procs(GetParam(), [] {
+    const Folder folder;
+    const UnixAddress address = folder.address("s");
+    EchoAcceptor acceptor;
+    std::vector<UnixConn> conns;
+    for (int i = 0; i < 20; ++i) {
+      auto listener = must(StreamListener::listen(address, acceptor, {.mode = 0600}));
+      EXPECT_EQ(listener->local_unix_address(), address);
+      EXPECT_EQ(listener->local_address(), Address());
+      EXPECT_FALSE(listener->divert());
+      conns.push_back(must(dial_unix(address)));
+      check_one_echo(conns.back());
+      listener->close();
+      EXPECT_FALSE(exists(folder.path("s")));
+      EXPECT_EQ(dial_unix(address).error().code, Code::kNotFound);
+      listener->close();  // idempotent
+    }
+    for (UnixConn& conn : conns) check_one_echo(conn);  // connections live on
+    conns.clear();
+    until([&] { return acceptor.live.load() == 0; });
+  });
+}
+
+TEST(StreamListener, who_had_connected_to_a_unix_socket_is_served_at_close) {
+  with_procs(1, [] {
+    EchoAcceptor acceptor;
+    auto listener = must(StreamListener::listen(UnixAddress(), acceptor));
+    const UnixAddress address = listener->local_unix_address();
+    std::vector<int> fds;
+    // Plain blocking calls: the scheduler has no chance to accept in between.
+    for (int i = 0; i < 20; ++i) {
+      const int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
+      ASSERT_EQ(::connect(fd, address.sa(), address.size()), 0);
+      ASSERT_EQ(::send(fd, "x", 1, 0), 1);
+      fds.push_back(fd);
+    }
+    listener->close();
+    EXPECT_EQ(acceptor.accepted.load(), 20);
+    for (const int fd : fds) {
+      char c = 0;
+      until([&] { return ::recv(fd, &c, 1, MSG_DONTWAIT) == 1; });
+      EXPECT_EQ(c, 'x');
+      ::close(fd);
+    }
+    until([&] { return acceptor.live.load() == 0; });
+  });
+}
+
+TEST(StreamListener, a_unix_stream_says_who_has_connected_and_drops_descriptors) {
+  with_procs(2, [] {
+    std::string who;
+    TestAcceptor none([&](Stream& stream) {
+      EXPECT_EQ(stream.peer(), Address());
+      const Result<PeerCredentials> credentials = stream.peer_credentials();
+      EXPECT_TRUE(credentials && credentials->uid == ::getuid() && credentials->pid == ::getpid());
+      who = stream.peer_address();
+      return nullptr;
+    });
+    {
+      auto listener = must(StreamListener::listen(UnixAddress(), none));
+      UnixConn conn = must(dial_unix(listener->local_unix_address()));
+      std::byte buf[1];
+      EXPECT_EQ(conn.read(buf), std::size_t{0});  // refused
+      listener->close();
+    }
+    EXPECT_EQ(who, "unix:uid=" + std::to_string(::getuid()) + ",pid=" + std::to_string(::getpid()));
+    EchoAcceptor echo;
+    auto listener = must(StreamListener::listen(UnixAddress(), echo));
+    UnixConn conn = must(dial_unix(listener->local_unix_address()));
+    conn.set_deadline(patience());
+    // A read ends in front of a descriptor and behind it, however much there is.
+    ASSERT_TRUE(conn.write(bytes("a")));
+    for (int i = 0; i < 20; ++i) {
+      const OwnedFd pipe = pipe_with("");
+      const int fds[] = {pipe.get()};
+      ASSERT_TRUE(conn.send_fds(bytes("bc"), fds));
+      ASSERT_TRUE(conn.write(bytes("d")));
+    }
+    std::byte buf[61];
+    ASSERT_EQ(conn.read_full(buf), std::size_t{61});
+    EXPECT_EQ(text_of(buf).substr(0, 7), "abcdbcd");
+    conn.close();
+    until([&] { return echo.live.load() == 0; });
+    listener->close();
+  });
+}
+
+TEST(StreamListener, a_unix_socket_that_a_supervisor_holds_serves_the_successor) {
+  with_procs(2, [] {
+    const Folder folder;
+    UnixListener listening = must(listen_unix(folder.address("s"), {.unlink_on_close = false}));
+    const int held = ::fcntl(listening.native_handle(), F_DUPFD_CLOEXEC, 0);
+    const Result<int> passed_on = listening.release_fd();
+    ASSERT_TRUE(passed_on);
+    EchoAcceptor first, second;
+    auto listener = must(StreamListener::adopt(*passed_on, first));
+    listener->close();
+    UnixConn between = must(dial_unix(folder.address("s")));  // waits in the socket
+    auto successor = must(StreamListener::adopt(held, second));
+    check_one_echo(between);
+    between.close();
+    successor->close();
+    EXPECT_TRUE(exists(folder.path("s")));
+    until([&] { return second.live.load() == 0; });
+    EXPECT_EQ(first.accepted.load(), 0);
   });
 }
 
