@@ -1,5 +1,6 @@
 // Addresses: what parses, what does not, and that printing is parsing's inverse.
 #include <heddle/net/address.h>
+#include <heddle/net/endpoint.h>
 
 #include <gtest/gtest.h>
 #include <netinet/in.h>
@@ -61,6 +62,23 @@ TEST(Address, an_unknown_family_is_empty) {
   sockaddr unix_like{};
   unix_like.sa_family = AF_UNIX;
   EXPECT_EQ(Address::from(&unix_like, sizeof unix_like), Address());
+}
+
+TEST(Endpoint, is_an_ip_address_or_a_unix_socket) {
+  for (const char* text : {"127.0.0.1:80", "[::1]:443", "unix:/run/app.sock", "unix:app.sock", "unix:@app",
+                           "unix:./@app", "unix:127.0.0.1:80"}) {
+    const Result<Endpoint> endpoint = Endpoint::parse(text);
+    ASSERT_TRUE(endpoint) << text << ": " << endpoint.error().message();
+    EXPECT_EQ(endpoint->to_string(), text);
+    EXPECT_EQ(Endpoint::parse(endpoint->to_string()), *endpoint);
+    EXPECT_EQ(endpoint->local() != nullptr, std::string_view(text).starts_with("unix:"));
+    EXPECT_EQ(endpoint->ip() != nullptr, endpoint->local() == nullptr);
+  }
+  for (const std::string text :
+       {"unix:", "unix", "/run/app.sock", "UNIX:/run/app.sock", "127.0.0.1", "", "example.org:80"})
+    EXPECT_EQ(Endpoint::parse(text).error().code, Code::kInvalid) << text;
+  EXPECT_EQ(Endpoint::parse("unix:/" + std::string(107, 'a')).error().code, Code::kInvalid);
+  EXPECT_NE(*Endpoint::parse("unix:@app"), *Endpoint::parse("unix:app"));
 }
 
 }  // namespace
