@@ -29,7 +29,7 @@ namespace heddle::http {
 enum class AccessLogFormat : std::uint8_t {
   /// {"time":"2026-11-21T02:47:38.123456Z","client":"192.0.2.1:40312","method":"GET","target":"/a","protocol":"HTTP/1.1",
   /// "status":200,"sent":150,"received":80,"us":412,"first_us":400,"agent":"curl/8","referer":"…","id":"…","route":"…",
-  /// "outcome":"whole"}. Members without a value are left out. "outcome" is "whole", "cut" (the server gave it up), or
+  /// "outcome":"whole"}. Over a Unix socket "client" is who has connected, "unix:uid=1000,pid=4711". Members without a value are left out. "outcome" is "whole", "cut" (the server gave it up), or
   /// "gone" (the client did); "refused":true stands there if no handler saw the request.
   kJson,
   /// 192.0.2.1:40312 [2026-11-21T02:47:38.123456Z] "GET /a HTTP/1.1" 200 150 80 412 400 "curl/8" "-" id=- route="-" whole

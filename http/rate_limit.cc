@@ -77,6 +77,7 @@ std::optional<Duration> RateLimiter::take(std::string_view key) {
 std::string client_network(const Request& request) { return client_network(request.peer_address()); }
 
 std::string client_network(std::string_view peer_address) {
+  if (peer_address.starts_with("unix:")) return {};
   const Result<net::Address> address = net::Address::parse(peer_address);
   if (!address) return std::string(peer_address);  // a transport with names of its own
   if (address->family() == AF_INET) {

@@ -70,7 +70,8 @@ class RateLimiter {
 
 /// Who the client is, for limits: its IPv4 address, or the first 64 bits of its IPv6 address, which is what one
 /// customer usually has; without the port. As the transport says: behind a proxy that is the proxy. Not for people: raw
-/// bytes; or what a transport without IP addresses calls its peer, which may be nothing (no limit).
+/// bytes; or what a transport without IP addresses calls its peer, which may be nothing (no limit). Nothing for all who come
+/// over a Unix socket: they are this machine's, most often a proxy with the requests of many.
 [[nodiscard]] std::string client_network(const Request& request);
 /// The same of an address like "192.0.2.1:40312".
 [[nodiscard]] std::string client_network(std::string_view peer_address);

@@ -82,6 +82,7 @@ Request::~Request() {
 }
 
 std::string Request::peer_address() const { return conn_.stream().peer_address(); }
+Result<net::PeerCredentials> Request::peer_credentials() const { return conn_.stream().peer_credentials(); }
 
 std::optional<std::uint64_t> Request::content_length() const noexcept {
   const Body& body = exchange().body;

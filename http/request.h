@@ -18,6 +18,7 @@
 #include <heddle/core/error.h>
 #include <heddle/http/header.h>
 #include <heddle/http/method.h>
+#include <heddle/net/fd_passing.h>
 
 namespace heddle::http {
 
@@ -68,8 +69,12 @@ class Request {
   /// puts the old one back.
   void set_context(Context ctx) noexcept { context_ = std::move(ctx); }
 
-  /// The peer's address, "127.0.0.1:40312"; empty if the transport knows none.
+  /// The peer's address, "127.0.0.1:40312"; over a Unix socket who has connected, "unix:uid=1000,pid=4711"; empty if the
+  /// transport knows none.
   [[nodiscard]] std::string peer_address() const;
+  /// Who has connected over a Unix socket, as the kernel knows it: something to decide by, which no client can make up.
+  /// Errors: kUnsupported over anything else.
+  [[nodiscard]] Result<net::PeerCredentials> peer_credentials() const;
 
   /// The body's length if the client announced it; nothing for a chunked one. 0 without a body.
   [[nodiscard]] std::optional<std::uint64_t> content_length() const noexcept;

@@ -27,7 +27,8 @@ struct RequestRecord {
   std::optional<Duration>
       first_byte;  // the same of the first byte, an informational response's too; none: nothing went
 
-  std::string_view peer;    // "192.0.2.1:40312", or what the transport calls it; empty: it knows none
+  std::string_view
+      peer;  // as Request::peer_address(): "192.0.2.1:40312", "unix:uid=1000,pid=4711"; empty: it knows none
   std::string_view method;  // "GET"; empty if a refused head does not tell
   std::string_view target;  // as it came: of a refused head it may be cut, and hold any byte
   std::string_view route;   // the pattern of the innermost Mux that chose a handler: "GET /users/{id}"; empty: none.

@@ -121,12 +121,37 @@ Server::~Server() {
   core_->release();
 }
 
-Result<net::Address> Server::listen(const net::Address& address, const net::StreamListenOptions& options) {
+template <class Where, class Options>
+Result<net::StreamListener*> Server::add(const Where& where, const Options& options) {
   if (stopped_) return std::unexpected(Error{Code::kClosed, 0, "http listen"});
-  Result<std::unique_ptr<net::StreamListener>> listener = net::StreamListener::listen(address, *core_, options);
+  Result<std::unique_ptr<net::StreamListener>> listener = net::StreamListener::listen(where, *core_, options);
   if (!listener) return std::unexpected(listener.error());
   listeners_.push_back(std::move(*listener));
-  return listeners_.back()->local_address();
+  return listeners_.back().get();
+}
+
+Result<net::Address> Server::listen(const net::Address& address, const net::StreamListenOptions& options) {
+  const Result<net::StreamListener*> added = add(address, options);
+  if (!added) return std::unexpected(added.error());
+  return (*added)->local_address();
+}
+
+Result<net::UnixAddress> Server::listen(const net::UnixAddress& address, const net::UnixListenOptions& options) {
+  const Result<net::StreamListener*> added = add(address, options);
+  if (!added) return std::unexpected(added.error());
+  return (*added)->local_unix_address();
+}
+
+Result<net::Endpoint> Server::listen(const net::Endpoint& endpoint, const net::StreamListenOptions& ip,
+                                     const net::UnixListenOptions& local) {
+  if (const net::UnixAddress* const path = endpoint.local()) {
+    const Result<net::UnixAddress> bound = listen(*path, local);
+    if (!bound) return std::unexpected(bound.error());
+    return *bound;
+  }
+  const Result<net::Address> bound = listen(*endpoint.ip(), ip);
+  if (!bound) return std::unexpected(bound.error());
+  return *bound;
 }
 
 bool Server::shutdown(Duration grace) {

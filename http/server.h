@@ -24,6 +24,7 @@
 #include <heddle/http/request.h>
 #include <heddle/http/response_writer.h>
 #include <heddle/net/address.h>
+#include <heddle/net/endpoint.h>
 #include <heddle/net/stream_listener.h>
 
 namespace heddle::http {
@@ -52,13 +53,22 @@ class Server {
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  /// Serves connections to `address` from now on; returns it with the port in use. May be called several times.
+  /// Serves connections to `address` from now on; returns it with the port in use. May be called several times, also for
+  /// addresses of both kinds. If one fails the others go on.
   /// Errors: as net::StreamListener::listen(); kClosed after shutdown(). Threads: a goroutine.
   [[nodiscard]] Result<net::Address> listen(const net::Address& address, const net::StreamListenOptions& options = {});
+  /// The same on a Unix socket: "/run/app.sock", or "@app" in the abstract. Its file is made with options.mode, in the place of
+  /// one that a killed process left (net/unix.h), and taken away by shutdown(). Its clients count for no limit per address;
+  /// Request::peer_credentials() tells who they are. Errors: as net::listen_unix(); kClosed after shutdown().
+  [[nodiscard]] Result<net::UnixAddress> listen(const net::UnixAddress& address,
+                                                const net::UnixListenOptions& options = {});
+  /// The same where a flag says which of both it is, with the options of its kind.
+  [[nodiscard]] Result<net::Endpoint> listen(const net::Endpoint& endpoint, const net::StreamListenOptions& ip = {},
+                                             const net::UnixListenOptions& local = {});
 
   /// Ends service in good order; parks until it has ended or `grace` is over.
   ///
-  /// First the ports are freed, so that a successor can bind them at once. One that is shared (reuse_port) is left so that
+  /// First the ports and paths are freed, so that a successor can bind them at once. One that is shared (reuse_port) is left so that
   /// no client notices: new connections go to the successor, those that had begun to come here are served
   /// (net::StreamListener::divert()); that takes net::kHandshakePatience, at most a quarter of the grace. Requests that run, or whose head has begun
   /// to come, are answered as ever, the answers marked `Connection: close`. A connection between requests (or accepted
@@ -77,6 +87,9 @@ class Server {
   [[nodiscard]] net::StreamAcceptor& acceptor() noexcept;
 
  private:
+  template <class Where, class Options>
+  Result<net::StreamListener*> add(const Where& where, const Options& options);
+
   ServerCore* core_;
   std::vector<std::unique_ptr<net::StreamListener>> listeners_;
   bool stopped_ = false;

@@ -101,6 +101,7 @@ TEST(RateLimit, clients_are_networks) {
   EXPECT_EQ(client_network("[2001:db8:1:2::]:5").size(), 8u);
   EXPECT_EQ(client_network("memory:1"), "memory:1");
   EXPECT_EQ(client_network(""), "");
+  EXPECT_EQ(client_network("unix:uid=1000,pid=4711"), "") << "a proxy, or many";
 }
 
 TEST(RateLimit, refuses_options_of_nothing) {
