@@ -193,6 +193,8 @@ Result<ClientResponse> Client::send_once(const ClientRequest& request, const Con
       case ClientExchange::Start::kFailed: return std::unexpected(exchange->error());
       case ClientExchange::Start::kStale:
         if (!is_idempotent(request) || !request.body.repeatable()) return std::unexpected(exchange->error());
+        [[fallthrough]];
+      case ClientExchange::Start::kUnheard:
         if (const Result<void> ended = exchange->wait_for_source(); !ended) return std::unexpected(ended.error());
         *lease = exchange->take_lease();  // and no connection: a fresh one is dialed, and is not stale
         continue;

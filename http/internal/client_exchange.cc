@@ -23,6 +23,11 @@ constexpr Duration kDrainTime = 50ms;
 
 ResponseLimits limits_of(const ClientOptions& o) { return {o.max_head_bytes, o.max_headers, o.max_framing}; }
 
+// "HTTP/1.x 408" and more, of a head that did not come to its end.
+bool begins_408(std::string_view text) noexcept {
+  return text.starts_with("HTTP/1.") && text.size() > 12 && text.substr(8, 4) == " 408";
+}
+
 }  // namespace
 
 ClientExchange::ClientExchange(ClientPool::Lease lease, Context ctx, const ClientOptions& options)
@@ -61,6 +66,11 @@ ClientExchange::Start ClientExchange::start(const ClientRequest& request, std::s
     const Result<Found> found = read_head(Wait::kHead);
     if (!found) done = std::unexpected(found.error());
   }
+  const bool repeatable = request.body.repeatable() && informational_ == 0;
+  if (done && reused && repeatable && head_.status == kStatusRequestTimeout && !head_.keep_alive) {  // keeps I4
+    conn_->close();
+    return Start::kUnheard;
+  }
   if (done) {
     if (upload_ != nullptr) upload_->head_came();
     body_ = BodyReader(head_, limits_);
@@ -74,6 +84,7 @@ ClientExchange::Start ClientExchange::start(const ClientRequest& request, std::s
   const bool gone = !source && (error_.code == Code::kEof || error_.code == Code::kReset);
   conn_->close();
   if (reused && !byte_came_ && gone) return Start::kStale;
+  if (reused && repeatable && gone && begins_408(conn_->text())) return Start::kUnheard;  // keeps I4: the reset cut it
   abandon();
   return Start::kFailed;
 }

@@ -9,6 +9,10 @@
 // I2. Any error ends the exchange and closes the connection; it stays the exchange's answer.
 // I3. A response head that did not come, on a connection that was used before and without a single byte of an answer, is
 //     told apart (Start::kStale): the server may have closed it while it was idle.
+// I4. A 408 with Connection: close that comes first on such a connection is no answer to this request (Start::kUnheard): the
+//     server gave up waiting for one, and the two crossed on the way. It has got no whole request (RFC 9110 s15.5.9), so it
+//     may be repeated whatever its method (s9.2.2: "means to detect that the original request was never applied"). Only if its
+//     body cannot be sent again the 408 is the answer.
 #pragma once
 
 #include <cstddef>
@@ -30,7 +34,7 @@ namespace heddle::http {
 
 class ClientExchange final : public net::Reader {
  public:
-  enum class Start : std::uint8_t { kAnswered, kStale, kFailed };
+  enum class Start : std::uint8_t { kAnswered, kStale, kUnheard, kFailed };
 
   /// `options` are the client's, and outlive start() and wait_for_source(); nothing else uses them but what is copied here.
   ClientExchange(ClientPool::Lease lease, Context ctx, const ClientOptions& options);
@@ -43,10 +47,10 @@ class ClientExchange final : public net::Reader {
 
   /// Why start() failed.
   [[nodiscard]] Error error() const noexcept { return error_; }
-  /// After kStale or close(): waits until nobody reads the body's source any more, so that it may be opened anew; parks. Errors:
+  /// After kStale, kUnheard or close(): waits until nobody reads the body's source any more, so that it may be opened anew; parks. Errors:
   /// the context's code; kTimeout past header_timeout: the source may be waiting for what the user does with the response.
   [[nodiscard]] Result<void> wait_for_source();
-  /// Gives the lease back that start() did not use up (kStale), without its connection.
+  /// Gives the lease back that start() did not use up (kStale, kUnheard), without its connection.
   [[nodiscard]] ClientPool::Lease take_lease();
 
   // ---- the response, after kAnswered ----
