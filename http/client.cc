@@ -9,6 +9,7 @@
 #include <heddle/http/internal/client_pool.h>
 #include <heddle/http/internal/client_response_state.h>
 #include <heddle/http/internal/client_route.h>
+#include <heddle/http/internal/lead_transport.h>
 #include <heddle/http/internal/request_head.h>
 #include <heddle/http/status.h>
 
@@ -21,6 +22,9 @@ PoolLimits pool_limits(const ClientOptions& o) {
 }
 
 Context within(const Context& ctx, Duration d) { return d > Duration::zero() ? with_timeout(ctx, d).ctx : ctx; }
+
+// They would break out of every head.
+constexpr Error kBadOptions{Code::kInvalid, 0, "http: options"};
 
 // RFC 9110 s9.2.2.
 bool is_idempotent(const ClientRequest& request) noexcept {
@@ -152,8 +156,8 @@ Result<ClientResponse> Client::send(const ClientRequest& asked) {
 Result<ClientResponse> Client::send_once(const ClientRequest& request, const Context& ctx) {
   if (const Result<void> right = check_request(request); !right) return std::unexpected(right.error());
   if (!is_field_value(options_.user_agent) || !is_field_value(options_.accept_encoding))
-    return std::unexpected(Error{Code::kInvalid, 0, "http: options"});
-  const Result<ClientRoute> route = find_client_route(request.url, options_);
+    return std::unexpected(kBadOptions);
+  const Result<ClientRoute> route = find_client_route(request.url, request.tunnel, options_);
   if (!route) return std::unexpected(route.error());
 
   const std::string cookies = options_.cookies != nullptr ? options_.cookies->cookies_for(request.url) : std::string();
@@ -239,6 +243,19 @@ Result<ClientResponse> Client::post(const Context& ctx, std::string_view url, st
   if (const Result<void> set = request.headers.set("Content-Type", content_type); !set)
     return std::unexpected(set.error());
   return send(request);
+}
+
+TunnelResult Client::connect_tunnel(const Context& ctx, std::string_view authority, const TunnelOptions& options) {
+  const auto failed = [](const Error& error) { return std::unexpected(TunnelError{error, 0}); };
+  if (!is_field_value(options_.user_agent)) return failed(kBadOptions);
+  if (const Result<void> right = check_request_fields(options.headers); !right) return failed(right.error());
+  const Result<ClientRoute> route = find_tunnel_route(authority, options.proxy, options_);
+  if (!route) return failed(route.error());
+  std::expected<Tunnel, TunnelError> tunnel =
+      dial_tunnel(ctx, *route, {.headers = &options.headers, .on_answer = &options.on_answer},
+                  deadline_after(options_.dial_timeout), options_, options.trace.get());
+  if (!tunnel) return std::unexpected(tunnel.error());
+  return with_lead(std::move(tunnel->early), std::move(tunnel->transport));
 }
 
 void Client::close_idle() { pool_->close_idle(); }

@@ -32,6 +32,7 @@
 #include <heddle/http/client_options.h>
 #include <heddle/http/client_request.h>
 #include <heddle/http/client_response.h>
+#include <heddle/http/client_tunnel.h>
 
 namespace heddle::http {
 
@@ -66,6 +67,19 @@ class Client {
   [[nodiscard]] Result<ClientResponse> head(const Context& ctx, std::string_view url);
   [[nodiscard]] Result<ClientResponse> post(const Context& ctx, std::string_view url, std::string_view content_type,
                                             RequestBody body);
+
+  /// Opens a tunnel through a proxy (CONNECT) to `authority`, "example.org:22", and gives it back as a connection of the
+  /// caller's own, without deadlines; parks. What it reads begins with the bytes that came behind the proxy's answer. Neither the
+  /// pool nor a limit knows of it any more. The dial_timeout is for all of it, and nothing is tried twice. Without a proxy there
+  /// is none: whoever wants a direct connection then dials it.
+  ///
+  /// Errors:  kInvalid for what is no host:port, and for fields that are the client's; kNotFound if there is no proxy for it;
+  ///          kUnsupported for one that is not http; kDenied with the status 407, kRefused with any other that is no 2xx;
+  ///          kProtocol, kLimit, kEof, kReset for what is no answer; the context's code; kTimeout; as dialing.
+  /// Threads: goroutines, any number at once.
+  /// Source:  RFC 9110 s9.3.6.
+  [[nodiscard]] TunnelResult connect_tunnel(const Context& ctx, std::string_view authority,
+                                            const TunnelOptions& options = {});
 
   /// Closes the connections that nobody uses.
   void close_idle();

@@ -90,6 +90,9 @@ struct ClientRequest {
   bool expect_continue = false;
   /// Ends the connection after this exchange, and says so.
   bool close = false;
+  /// Goes through a proxy, if there is one, in a tunnel of its own (CONNECT) also if the URL is http: the proxy then changes
+  /// nothing, and passes on what it does not know. Always so for https.
+  bool tunnel = false;
   /// Says that trailers are welcome (TE: trailers, RFC 9110 s10.1.4), which servers may ask for before they send any.
   bool accept_trailers = false;
 

@@ -87,8 +87,7 @@ Result<ClientResponse::Raw> ClientResponse::take_connection() {
 Result<std::unique_ptr<net::Transport>> ClientResponse::take_transport() {
   Result<ClientExchange::Raw> raw = state_->exchange->take_raw();
   if (!raw) return std::unexpected(raw.error());
-  if (raw->early.empty()) return std::move(raw->transport);
-  return std::make_unique<LeadTransport>(std::move(raw->early), std::move(raw->transport));
+  return with_lead(std::move(raw->early), std::move(raw->transport));
 }
 
 }  // namespace heddle::http

@@ -2,8 +2,7 @@
 
 #include <utility>
 
-#include <heddle/http/internal/client_conn.h>
-#include <heddle/http/internal/response_parser.h>
+#include <heddle/http/internal/target.h>
 #include <heddle/http/internal/upload.h>
 
 namespace heddle::http {
@@ -21,49 +20,23 @@ DialTarget target_of(const Url& url, TimePoint deadline, const ClientTrace* trac
   return {bare_host(url), url.port(), url.unix_socket(), deadline, trace};
 }
 
-// RFC 9110 s9.3.6. What the proxy says but a 2xx is not shown to the user: it is not the server's answer.
-Result<std::unique_ptr<net::Transport>> open_tunnel(const Context& ctx, std::unique_ptr<net::Transport> transport,
-                                                    const ClientRoute& route, TimePoint deadline,
-                                                    const ClientOptions& options) {
-  const std::string authority = host_and_port(route.url);
-  std::string head = "CONNECT " + authority + " HTTP/1.1\r\nHost: " + authority + "\r\n";
-  if (!options.user_agent.empty()) head += "User-Agent: " + options.user_agent + "\r\n";
-  if (!route.proxy->authorization.empty()) head += "Proxy-Authorization: " + route.proxy->authorization + "\r\n";
-  head += "\r\n";
-  ClientConn conn(std::move(transport));
-  conn.transport->set_deadline(deadline);
-  if (const Result<void> written = conn.transport->write(ctx, std::as_bytes(std::span(head))); !written)
-    return std::unexpected(Error{written.error().code, written.error().sys, "http: proxy CONNECT"});
-  const ResponseLimits limits{options.max_head_bytes, options.max_headers, options.max_framing};
-  ResponseHead answer;
-  std::size_t seen = 0;
-  int informational = 0;
-  for (;;) {
-    const Result<std::size_t> size = parse_response_head(conn.text(), seen, Method::kConnect, limits, answer);
-    if (!size) return std::unexpected(Error{size.error().code, 0, "http: proxy CONNECT"});
-    if (*size != 0) {
-      conn.take(*size);
-      seen = 0;
-      if (answer.status >= 200) break;
-      if (answer.status == 101 || ++informational > options.max_informational)
-        return std::unexpected(Error{Code::kProtocol, 0, "http: proxy CONNECT"});
-      continue;
-    }
-    const Result<std::size_t> n = conn.fill(ctx);
-    if (!n) return std::unexpected(Error{n.error().code, n.error().sys, "http: proxy CONNECT"});
-    if (*n == 0) return std::unexpected(Error{Code::kEof, 0, "http: proxy CONNECT"});
-  }
-  if (answer.status / 100 != 2)
-    return std::unexpected(Error{answer.status == 407 ? Code::kDenied : Code::kRefused, 0, "http: proxy CONNECT"});
-  // In TLS it is the client that speaks first.
-  if (!conn.unread().empty()) return std::unexpected(Error{Code::kProtocol, 0, "http: proxy CONNECT"});
-  conn.transport->set_deadline(kNoDeadline);
-  return conn.release_transport();
+Result<std::unique_ptr<net::Transport>> dial_first(const Context& ctx, const Url& url, TimePoint deadline,
+                                                   const ClientOptions& options, const ClientTrace* trace) {
+  const DialTarget target = target_of(url, deadline, trace);
+  Result<std::unique_ptr<net::Transport>> made = options.dial ? options.dial(ctx, target) : dial_target(ctx, target);
+  if (made && *made == nullptr) made = std::unexpected(Error{Code::kInvalid, 0, "http: dial"});
+  return made;
+}
+
+Result<void> check_proxy(const Proxy& proxy) {
+  if (proxy.url.scheme() == Url::Scheme::kHttps) return std::unexpected(Error{Code::kUnsupported, 0, "http: proxy"});
+  if (!is_field_value(proxy.authorization)) return std::unexpected(Error{Code::kInvalid, 0, "http: proxy"});
+  return {};
 }
 
 }  // namespace
 
-Result<ClientRoute> find_client_route(const Url& url, const ClientOptions& options) {
+Result<ClientRoute> find_client_route(const Url& url, bool tunnel, const ClientOptions& options) {
   const bool https = url.scheme() == Url::Scheme::kHttps;
   if (https && !options.secure) return std::unexpected(Error{Code::kUnsupported, 0, "http: https"});
   ClientRoute route;
@@ -82,25 +55,59 @@ Result<ClientRoute> find_client_route(const Url& url, const ClientOptions& optio
     route.key = route.origin;
     return route;
   }
-  if (route.proxy->url.scheme() == Url::Scheme::kHttps)
-    return std::unexpected(Error{Code::kUnsupported, 0, "http: proxy"});
-  if (!is_field_value(route.proxy->authorization)) return std::unexpected(Error{Code::kInvalid, 0, "http: proxy"});
+  if (const Result<void> right = check_proxy(*route.proxy); !right) return std::unexpected(right.error());
+  route.tunnels = https || tunnel;
   // keeps I1; what forwards goes anywhere by one connection. A line feed is in none of the parts.
-  route.key =
-      route.proxy->url.without_fragment() + "\n" + route.proxy->authorization + "\n" + (https ? route.origin : "");
+  route.key = route.proxy->url.without_fragment() + "\n" + route.proxy->authorization + "\n" +
+              (route.tunnels ? route.origin : "");
   return route;
+}
+
+Result<ClientRoute> find_tunnel_route(std::string_view authority, const std::optional<Proxy>& given,
+                                      const ClientOptions& options) {
+  const Error bad{Code::kInvalid, 0, "http: authority of a tunnel"};
+  if (!is_authority_form(authority)) return std::unexpected(bad);
+  Result<Url> url = Url::parse("https://" + std::string(authority));
+  if (!url) return std::unexpected(bad);
+  ClientRoute route;
+  route.proxy = given;
+  if (!given && options.proxy) {
+    Result<std::optional<Proxy>> proxy = options.proxy(*url);
+    if (!proxy) return std::unexpected(proxy.error());
+    route.proxy = std::move(*proxy);
+  }
+  if (!route.proxy) return std::unexpected(Error{Code::kNotFound, 0, "http: no proxy"});
+  if (const Result<void> right = check_proxy(*route.proxy); !right) return std::unexpected(right.error());
+  route.url = std::move(*url);
+  route.tunnels = true;
+  return route;
+}
+
+std::expected<Tunnel, TunnelError> dial_tunnel(const Context& ctx, const ClientRoute& route, TunnelAsk ask,
+                                               TimePoint deadline, const ClientOptions& options,
+                                               const ClientTrace* trace) {
+  Result<std::unique_ptr<net::Transport>> made = dial_first(ctx, route.proxy->url, deadline, options, trace);
+  if (!made) return std::unexpected(TunnelError{made.error(), 0});
+  const std::string authority = host_and_port(route.url);
+  ask.authority = authority;
+  ask.proxy_authorization = route.proxy->authorization;
+  return open_tunnel(ctx, std::move(*made), ask, deadline, options);
 }
 
 Result<std::unique_ptr<net::Transport>> dial_client_route(const Context& ctx, const ClientRoute& route,
                                                           const ClientOptions& options, const ClientTrace* trace) {
   const TimePoint deadline = deadline_after(options.dial_timeout);
-  const Url& first = route.proxy ? route.proxy->url : route.url;
-  const DialTarget target = target_of(first, deadline, trace);
-  Result<std::unique_ptr<net::Transport>> made = options.dial ? options.dial(ctx, target) : dial_target(ctx, target);
-  if (made && *made == nullptr) made = std::unexpected(Error{Code::kInvalid, 0, "http: dial"});
+  Result<std::unique_ptr<net::Transport>> made;
+  if (route.tunnels) {
+    std::expected<Tunnel, TunnelError> tunnel = dial_tunnel(ctx, route, {}, deadline, options, trace);
+    if (!tunnel) return std::unexpected(Error(tunnel.error()));
+    // In TLS and in HTTP it is the client that speaks first.
+    if (!tunnel->early.empty()) return std::unexpected(Error{Code::kProtocol, 0, "http: proxy CONNECT"});
+    made = std::move(tunnel->transport);
+  } else {
+    made = dial_first(ctx, route.proxy ? route.proxy->url : route.url, deadline, options, trace);
+  }
   if (!made || route.url.scheme() != Url::Scheme::kHttps) return made;
-  if (route.proxy) made = open_tunnel(ctx, std::move(*made), route, deadline, options);
-  if (!made) return made;
   made = options.secure(ctx, std::move(*made), target_of(route.url, deadline, trace));
   if (made && *made == nullptr) made = std::unexpected(Error{Code::kInvalid, 0, "http: secure"});
   return made;

@@ -67,4 +67,9 @@ void LeadTransport::close() noexcept {
   inner_->close();
 }
 
+std::unique_ptr<net::Transport> with_lead(std::string lead, std::unique_ptr<net::Transport> inner) {
+  if (lead.empty()) return inner;
+  return std::make_unique<LeadTransport>(std::move(lead), std::move(inner));
+}
+
 }  // namespace heddle::http

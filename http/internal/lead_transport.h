@@ -63,4 +63,7 @@ class LeadTransport final : public net::Transport {
   std::atomic<bool> closed_{false};             // close() came; anybody
 };
 
+/// `inner` with `lead` in front; itself if that is empty.
+[[nodiscard]] std::unique_ptr<net::Transport> with_lead(std::string lead, std::unique_ptr<net::Transport> inner);
+
 }  // namespace heddle::http

@@ -24,11 +24,9 @@ std::unexpected<Error> invalid(const char* what) { return std::unexpected(Error{
 
 bool asks_to_upgrade(const ClientRequest& request) noexcept { return request.headers.contains("Upgrade"); }
 
-Result<void> check_request(const ClientRequest& request) {
-  if (request.method == Method::kConnect) return invalid("http: CONNECT is for proxies");
-  if (request.method == Method::kTrace && !request.body.empty()) return invalid("http: TRACE with a body");
+Result<void> check_request_fields(const Fields& headers) {
   bool host = false;
-  for (const Fields::Field& f : request.headers) {
+  for (const Fields::Field& f : headers) {
     if (std::ranges::any_of(kOurs, [&](std::string_view name) { return equal_fold(name, f.name); }))
       return invalid("http: a header field that is the client's");
     if (equal_fold(f.name, "Host")) {
@@ -36,6 +34,13 @@ Result<void> check_request(const ClientRequest& request) {
       host = true;
     }
   }
+  return {};
+}
+
+Result<void> check_request(const ClientRequest& request) {
+  if (request.method == Method::kConnect) return invalid("http: CONNECT is for proxies");
+  if (request.method == Method::kTrace && !request.body.empty()) return invalid("http: TRACE with a body");
+  if (Result<void> right = check_request_fields(request.headers); !right) return right;
   if (const RequestBody::Trailers* const trailers = request.body.trailers()) {
     if (request.body.length() || !trailers->make) return invalid("http: trailers without a chunked body");
     for (const std::string& name : trailers->names) {
@@ -52,9 +57,13 @@ std::string write_request_head(const ClientRequest& request, const HeadExtras& e
     out.append(name).append(": ").append(value).append("\r\n");
   };
   out.append(to_string(request.method)).append(" ");
-  out.append(extras.absolute_target ? request.url.without_fragment() : request.url.target()).append(" HTTP/1.1\r\n");
+  const bool tunnel = !extras.authority.empty();
+  out.append(tunnel                   ? std::string(extras.authority)
+             : extras.absolute_target ? request.url.without_fragment()
+                                      : request.url.target());
+  out.append(" HTTP/1.1\r\n");
   const std::optional<std::string_view> host = request.headers.find("Host");
-  put("Host", host ? *host : std::string_view(request.url.authority()));
+  put("Host", host ? std::string(*host) : tunnel ? std::string(extras.authority) : request.url.authority());
   bool cookies_done = extras.cookies.empty();
   for (const Fields::Field& f : request.headers) {
     if (equal_fold(f.name, "Host")) continue;

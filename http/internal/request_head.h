@@ -14,7 +14,8 @@ namespace heddle::http {
 
 /// What the client adds to a request of the user's.
 struct HeadExtras {
-  bool absolute_target = false;  // to a proxy: absolute-form (RFC 9112 s3.2.2)
+  std::string_view authority = {};  // not empty: the target in place of the URL's (CONNECT, RFC 9112 s3.2.3)
+  bool absolute_target = false;     // to a proxy: absolute-form (RFC 9112 s3.2.2)
   bool expect_continue = false;
   std::string_view cookies;              // none: empty
   std::string_view accept_encoding;      // none: empty
@@ -22,8 +23,10 @@ struct HeadExtras {
   std::string_view proxy_authorization;  // none: empty
 };
 
-/// Errors: kInvalid for a field that is the client's, a Host that is none, or a method that the client does not send
-/// (CONNECT, TRACE with a body).
+/// Errors: kInvalid for a field that is the client's, and a Host that is none.
+[[nodiscard]] Result<void> check_request_fields(const Fields& headers);
+
+/// Errors: as check_request_fields(); kInvalid for a method that the client does not send (CONNECT, TRACE with a body).
 [[nodiscard]] Result<void> check_request(const ClientRequest& request);
 
 /// The head, up to its empty line. `request` was checked.
