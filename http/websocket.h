@@ -140,10 +140,11 @@ class Connection {
 /// Opens a WebSocket to "ws://host/path"; also http:, http+unix:, and wss: or https: if the client has a `secure`.
 ///
 /// It goes by the client's dialer, proxy and cookies, and follows its redirects; the connection is the WebSocket's then, and none
-/// of the client's limits applies any more. `ctx` ends the handshake alone. A proxy of plain HTTP must pass Upgrade on; few do.
-/// Errors:  as Client::send(); kInvalid for a subprotocol that is no token; kDenied if the answer is 401 or 403, kNotFound for
-///          404, kProtocol for any other that is no 101 (Options::on_refusal is shown all three), and for one that does not
-///          prove itself or agrees to what was not offered (RFC 6455 s4.1).
+/// of the client's limits applies any more. `ctx` ends the handshake alone. A proxy, chosen as for the http: or https: URL, is
+/// always asked for a tunnel (CONNECT): few pass Upgrade on.
+/// Errors:  as Client::send(), also kDenied (407) and kRefused if the proxy refuses; kInvalid for a subprotocol that is no token;
+///          kDenied if the answer is 401 or 403, kNotFound for 404, kProtocol for any other that is no 101 (Options::on_refusal
+///          is shown all three), and for one that does not prove itself or agrees to what was not offered (RFC 6455 s4.1).
 /// Threads: goroutines.
 [[nodiscard]] Result<Connection> dial(const Context& ctx, Client& client, std::string_view url,
                                       const Options& options = {});

@@ -32,6 +32,7 @@ Result<ClientRequest> make_request(const Context& ctx, std::string_view url, std
   ClientRequest request;
   request.url = std::move(*parsed);
   request.ctx = ctx;
+  request.tunnel = true;  // s4.1, step 2
   request.headers = options.headers;
   std::string protocols;
   for (const std::string& one : options.subprotocols) {

@@ -353,28 +353,6 @@ TEST(ClientProxy, https_goes_through_a_tunnel) {
   });
 }
 
-/// Sets variables of the environment for a while.
-class Variables {
- public:
-  explicit Variables(std::vector<std::pair<const char*, const char*>> values) {
-    for (const char* name :
-         {"http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY", "REQUEST_METHOD"}) {
-      if (const char* const old = std::getenv(name)) old_[name] = old;
-      ::unsetenv(name);
-    }
-    for (const auto& [name, value] : values) ::setenv(name, value, 1);
-  }
-  ~Variables() {
-    for (const char* name :
-         {"http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY", "REQUEST_METHOD"})
-      ::unsetenv(name);
-    for (const auto& [name, value] : old_) ::setenv(name.c_str(), value.c_str(), 1);
-  }
-
- private:
-  std::map<std::string, std::string> old_;
-};
-
 std::string chosen(const ProxyChooser& choose, std::string_view url) {
   const Result<std::optional<Proxy>> proxy = choose(*Url::parse(url));
   if (!proxy) return to_string(proxy.error().code);

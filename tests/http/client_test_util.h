@@ -4,11 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <heddle/core/chan.h>
 #include <heddle/core/dump.h>
@@ -179,6 +182,28 @@ inline std::string told(Result<ClientResponse> response) {
     out.append(reinterpret_cast<const char*>(buf), *n);
   }
 }
+
+/// Sets those of the environment's variables that name proxies, and clears the others, for a while.
+class Variables {
+ public:
+  explicit Variables(std::vector<std::pair<const char*, const char*>> values) {
+    for (const char* name :
+         {"http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY", "REQUEST_METHOD"}) {
+      if (const char* const old = std::getenv(name)) old_[name] = old;
+      ::unsetenv(name);
+    }
+    for (const auto& [name, value] : values) ::setenv(name, value, 1);
+  }
+  ~Variables() {
+    for (const char* name :
+         {"http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY", "REQUEST_METHOD"})
+      ::unsetenv(name);
+    for (const auto& [name, value] : old_) ::setenv(name.c_str(), value.c_str(), 1);
+  }
+
+ private:
+  std::map<std::string, std::string> old_;
+};
 
 inline ClientRequest request_to(std::string_view url, Method method = Method::kGet) {
   ClientRequest request;
