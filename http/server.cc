@@ -99,7 +99,17 @@ void ServerCore::forget(ServerConn& conn) noexcept {
     --open_;
     last = open_ == 0 && released_;
   }
-  if (last) delete this;
+  if (last) free_aside();
+}
+
+// Keeps I2.
+void ServerCore::free_aside() noexcept {
+  static constexpr GoOptions kOptions{.name = "http server end"};
+  try {
+    go(kOptions, [this] { delete this; });
+  } catch (const std::bad_alloc&) {
+    delete this;  // no stack for it: better here than not at all
+  }
 }
 
 void ServerCore::release() noexcept {

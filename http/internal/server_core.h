@@ -7,6 +7,8 @@
 //
 // I1. The phase is stored before any connection is poked, and a connection that goes idle reads it under its own lock,
 //     which poke() takes too: so each idle connection either sees the phase or is poked afterwards.
+// I2. It is freed by a goroutine: what the handler and the hooks hold goes with it, and those destructors are the user's,
+//     who may park or block there. A connection leaves on the scheduler's side, so it has one started.
 #pragma once
 
 #include <atomic>
@@ -64,6 +66,7 @@ class ServerCore final : public net::StreamAcceptor {
 
  private:
   ~ServerCore() = default;
+  void free_aside() noexcept;
   [[nodiscard]] bool wants_peers() const noexcept {
     return options.max_connections_per_ip != 0 || options.on_request_done != nullptr;
   }

@@ -237,6 +237,39 @@ TEST(Loopback, shutdown_cuts_what_outlives_its_grace) {
   });
 }
 
+// What the handler holds parks when it goes, as a user's destructor may. The connection is the last to leave.
+TEST(Loopback, a_handler_that_outlives_its_server_is_freed_on_a_goroutine) {
+  struct Held {
+    Chan<int> gone;
+    explicit Held(Chan<int> c) : gone(std::move(c)) {}
+    Held(const Held&) = delete;
+    Held& operator=(const Held&) = delete;
+    ~Held() {
+      sleep(1ms);
+      gone.close();
+    }
+  };
+  run([] {
+    const Chan<int> gate = make_chan<int>();
+    const Chan<int> begun = make_chan<int>();
+    const Chan<int> gone = make_chan<int>();
+    auto server =
+        std::make_unique<Server>([gate, begun, held = std::make_shared<Held>(gone)](Request&, ResponseWriter&) {
+          begun.close();
+          static_cast<void>(gate.recv());
+        });
+    auto listener = net::StreamListener::listen(kAnyPort, server->acceptor());  // not its own: it need not shut down
+    ASSERT_TRUE(listener) << listener.error().message();
+    Socket s((*listener)->local_address().port());
+    ASSERT_TRUE(s.send(kGetClose));
+    static_cast<void>(begun.recv());
+    (*listener)->close();
+    server.reset();
+    gate.close();
+    EXPECT_FALSE(gone.recv());
+  });
+}
+
 // Stop under load, start again on the same port at once: clients in the middle of a conversation lose no request, and
 // the port is never taken.
 TEST(Loopback, shutdown_under_load_drops_no_request_and_frees_the_port) {
