@@ -1,5 +1,6 @@
 #include <heddle/http/limits.h>
 
+#include <string>
 #include <utility>
 
 #include <heddle/core/context.h>
@@ -26,6 +27,7 @@ class ContextOf {
 void refuse(ResponseWriter& writer, int status, std::string_view text) {
   writer.status(status);
   writer.set_header("Content-Type", "text/plain; charset=utf-8");
+  writer.set_header("Content-Length", std::to_string(text.size()));  // whoever stands around may have announced another
   writer.write(text);
 }
 
@@ -34,6 +36,7 @@ void refuse(ResponseWriter& writer, int status, std::string_view text) {
 Middleware timeout(Duration limit) {
   return [limit](Handler inner) -> Handler {
     return [limit, inner = std::move(inner)](Request& request, ResponseWriter& writer) {
+      const ResponseWriter::Mark before = writer.mark();
       const auto [ctx, cancel] = with_timeout(request.context(), limit);
       {
         const ContextOf scope(request, ctx);
@@ -41,7 +44,8 @@ Middleware timeout(Duration limit) {
       }
       const auto over = ctx.err();
       cancel();
-      if (over && over->code == Code::kTimeout && !writer.started()) {
+      // What the handler had set speaks of a body that it has not written: its length, its coding, how long to keep it.
+      if (over && over->code == Code::kTimeout && !writer.started() && writer.rewind(before)) {
         refuse(writer, kStatusServiceUnavailable, "503 the handler took too long\n");
       }
     };

@@ -12,7 +12,7 @@ namespace heddle::http {
 
 /// Gives each request's context `limit` from the moment when its handler begins. The handler is told by Request::context() and
 /// whatever it passes that to; it is not interrupted. If it returns after that time without having written anything, the
-/// client gets 503 (Service Unavailable).
+/// client gets 503 (Service Unavailable), with the fields that were set before the handler was called, and none of its own.
 [[nodiscard]] Middleware timeout(Duration limit);
 
 /// Holds request bodies to `bytes` (Request::limit_body): one that is announced as longer is answered 413 and no handler is called.

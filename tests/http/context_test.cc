@@ -188,6 +188,35 @@ TEST(RouteLimits, a_timeout_ends_the_context_and_answers_for_who_has_said_nothin
       1);
 }
 
+// A length of which less comes would cut the 503; a coding that it does not have, or leave to keep it, would make it another one.
+TEST(RouteLimits, a_timeout_forgets_what_the_handler_set_and_not_what_stands_around_it) {
+  on_one_p(
+      [] {
+        FakeTime time;
+        const Handler inner = timeout(50ms)([](Request& r, ResponseWriter& w) {
+          w.status(201);
+          w.set_header("ETag", "\"of the body\"");
+          w.set_header("Content-Encoding", "gzip");
+          w.set_header("X-Id", "changed");
+          w.set_header("Content-Length", r.path() == "/short" ? "5" : "500");
+          wait_for_end(r.context());
+        });
+        Rig rig([inner](Request& r, ResponseWriter& w) {
+          w.set_header("X-Id", "7");
+          w.set_header("Content-Length", "9");
+          inner(r, w);
+        });
+        for (const char* path : {"short", "long"}) {
+          rig.stream.send(std::string("GET /") + path + " HTTP/1.1\r\nHost: a\r\n\r\n");
+          rig.stream.settle();
+          time.pass(60ms);
+          rig.stream.settle();
+        }
+        EXPECT_EQ(rig.responses(), std::vector<std::string>(2, "503 cl=30 X-Id=7 [503 the handler took too long\n]"));
+      },
+      1);
+}
+
 TEST(RouteLimits, a_body_past_the_routes_limit_is_refused) {
   int calls = 0;
   Mux mux;
