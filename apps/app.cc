@@ -17,6 +17,11 @@ PollerKind poller_of(const std::string& text) {
   return PollerKind::kAuto;
 }
 
+// Of HTTP served there, for people.
+std::string url_of(const net::Endpoint& where) {
+  return where.local() == nullptr ? "http://" + where.to_string() : where.to_string();
+}
+
 }  // namespace
 
 App::App(std::string name, const std::string& description, std::vector<std::string> listen, std::string debug)
@@ -25,11 +30,14 @@ App::App(std::string name, const std::string& description, std::vector<std::stri
       listen_(std::move(listen)),
       debug_(std::move(debug)),
       default_debug_(debug_) {
-  flags_.add_option("--listen", listen_, "Address to serve, HOST:PORT; port 0 takes a free one. Repeatable.")
+  flags_
+      .add_option("--listen", listen_,
+                  "Where to serve: HOST:PORT (port 0 takes a free one), unix:PATH or unix:@NAME. Repeatable.")
       ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->capture_default_str();
-  flags_.add_option("--debug", debug_, "Address of the debug pages, HOST:PORT, or off")->capture_default_str();
+  flags_.add_option("--debug", debug_, "Where the debug pages are: HOST:PORT, unix:PATH, or off")
+      ->capture_default_str();
   flags_.add_option("--procs", procs_, "How many goroutines run at once; 0: as many as there are CPUs")
       ->check(CLI::Range(0, 256))
       ->capture_default_str();
@@ -106,16 +114,16 @@ http::ServerOptions App::http_options() const {
 
 bool App::parse_addresses() {
   for (const std::string& text : listen_) {
-    auto address = net::Address::parse(text);
-    if (!address) {
-      spdlog::error("--listen {}: {}", text, address.error().message());
+    auto endpoint = net::Endpoint::parse(text);
+    if (!endpoint) {
+      spdlog::error("--listen {}: {}", text, endpoint.error().message());
       return false;
     }
-    addresses_.push_back(*address);
+    endpoints_.push_back(*endpoint);
   }
   if (debug_ != "off") {
-    if (auto address = net::Address::parse(debug_); !address) {
-      spdlog::error("--debug {}: {}", debug_, address.error().message());
+    if (auto endpoint = net::Endpoint::parse(debug_); !endpoint) {
+      spdlog::error("--debug {}: {}", debug_, endpoint.error().message());
       return false;
     }
   }
@@ -125,17 +133,17 @@ bool App::parse_addresses() {
 bool App::start_debug_pages() {
   if (debug_ == "off") return true;
   debug_pages_ = std::make_unique<DebugPages>();
-  const auto address = debug_pages_->listen(*net::Address::parse(debug_));
-  if (address) {
-    spdlog::info("debug pages on http://{}/debug/", address->to_string());
+  const auto bound = debug_pages_->listen(*net::Endpoint::parse(debug_));
+  if (bound) {
+    spdlog::info("debug pages on {}{}/debug/", url_of(*bound), bound->local() != nullptr ? ", at " : "");
     return true;
   }
   // Asked for: an error. The default, taken by another program on this machine: not worth refusing service.
   if (debug_ != default_debug_) {
-    spdlog::error("--debug {}: {}", debug_, address.error().message());
+    spdlog::error("--debug {}: {}", debug_, bound.error().message());
     return false;
   }
-  spdlog::warn("no debug pages: {}: {}", debug_, address.error().message());
+  spdlog::warn("no debug pages: {}: {}", debug_, bound.error().message());
   return true;
 }
 
@@ -145,13 +153,13 @@ std::chrono::nanoseconds App::grace() const noexcept {
 
 int App::serve(http::Server& server) {
   std::vector<std::string> where;
-  for (const net::Address& address : addresses()) {
-    const Result<net::Address> bound = server.listen(address, listen_options());
+  for (const net::Endpoint& endpoint : endpoints()) {
+    const Result<net::Endpoint> bound = server.listen(endpoint, listen_options());
     if (!bound) {
       server.shutdown({});
-      return failed(address.to_string(), bound.error());
+      return failed("--listen " + endpoint.to_string(), bound.error());
     }
-    where.push_back("http://" + bound->to_string());
+    where.push_back(url_of(*bound));
   }
   ready(where);
   wait_for_stop();

@@ -21,7 +21,7 @@
 #include <heddle/http/access_log.h>
 #include <heddle/http/options.h>
 #include <heddle/http/server.h>
-#include <heddle/net/address.h>
+#include <heddle/net/endpoint.h>
 #include <heddle/net/listen_options.h>
 
 namespace heddle::apps {
@@ -46,8 +46,8 @@ class App {
 
   // ---- inside the body ----
 
-  /// The addresses of --listen, parsed.
-  [[nodiscard]] const std::vector<net::Address>& addresses() const noexcept { return addresses_; }
+  /// What --listen says, parsed.
+  [[nodiscard]] const std::vector<net::Endpoint>& endpoints() const noexcept { return endpoints_; }
   /// How to listen on them.
   [[nodiscard]] net::ListenOptions listen_options() const { return {.reuse_port = reuse_port_}; }
   [[nodiscard]] std::chrono::nanoseconds grace() const noexcept;
@@ -87,7 +87,7 @@ class App {
   std::string access_log_path_;  // empty: none
   std::string access_log_format_ = "json";
   std::shared_ptr<http::AccessLog> access_log_;
-  std::vector<net::Address> addresses_;
+  std::vector<net::Endpoint> endpoints_;
   std::unique_ptr<StopSignal> stop_;
   std::unique_ptr<DebugPages> debug_pages_;
 };

@@ -4,7 +4,7 @@
 #include <heddle/core/error.h>
 #include <heddle/http/mux.h>
 #include <heddle/http/server.h>
-#include <heddle/net/address.h>
+#include <heddle/net/endpoint.h>
 
 namespace heddle::apps {
 
@@ -12,7 +12,7 @@ class DebugPages {
  public:
   DebugPages();
 
-  [[nodiscard]] Result<net::Address> listen(const net::Address& address) { return server_.listen(address); }
+  [[nodiscard]] Result<net::Endpoint> listen(const net::Endpoint& where) { return server_.listen(where); }
   void close();
 
  private:

@@ -21,6 +21,7 @@ namespace {
 using heddle::Duration;
 using heddle::net::Listener;
 using heddle::net::UdpSocket;
+using heddle::net::UnixAddress;
 using heddle::net::UnixListener;
 
 constexpr Duration kLastChance = std::chrono::milliseconds(500);  // as http::Server gives an idle connection
@@ -69,7 +70,8 @@ int main(int argc, char** argv) {
   std::vector<std::string> paths;
   app.flags().add_flag("--udp", udp, "Answer datagrams too, at the addresses of --listen");
   app.flags()
-      .add_option("--unix", paths, "Path of a Unix socket to serve too; @NAME is an abstract one. Repeatable.")
+      .add_option("--unix", paths,
+                  "The same as --listen unix:PATH, beside the default; @NAME is an abstract socket. Repeatable.")
       ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   return app.run(argc, argv, [&] {
@@ -77,9 +79,15 @@ int main(int argc, char** argv) {
     std::list<UnixListener> unix_listeners;
     std::list<UdpSocket> sockets;
     std::vector<std::string> where;
-    for (const auto& address : app.addresses()) {
+    std::vector<UnixAddress> local;
+    for (const auto& endpoint : app.endpoints()) {
+      if (endpoint.local() != nullptr) {
+        local.push_back(*endpoint.local());
+        continue;
+      }
+      const auto& address = *endpoint.ip();
       auto listener = heddle::net::listen(address, app.listen_options());
-      if (!listener) return app.failed(address.to_string(), listener.error());
+      if (!listener) return app.failed("--listen " + address.to_string(), listener.error());
       const auto bound = *listener->local_address();
       where.push_back("tcp://" + bound.to_string());
       listeners.push_back(std::move(*listener));
@@ -93,8 +101,11 @@ int main(int argc, char** argv) {
     for (const std::string& path : paths) {
       const auto address = heddle::net::UnixAddress::parse(path);
       if (!address) return app.failed("--unix " + path, address.error());
-      auto listener = heddle::net::listen_unix(*address);
-      if (!listener) return app.failed("--unix " + path, listener.error());
+      local.push_back(*address);
+    }
+    for (const UnixAddress& address : local) {
+      auto listener = heddle::net::listen_unix(address);
+      if (!listener) return app.failed("unix:" + address.to_string(), listener.error());
       where.push_back("unix:" + listener->local_unix_address()->to_string());
       unix_listeners.push_back(std::move(*listener));
     }

@@ -55,7 +55,7 @@ Result<BoundUnix> bind_unix(int type, const UnixAddress& address, const UnixList
       const auto taken = [](const char* by) { return std::unexpected(Error{Code::kAddressInUse, EADDRINUSE, by}); };
       if (!options.replace_stale) return taken("bind: the socket's path exists");
       const SocketFile::Found found = SocketFile::clear_the_way(address, type);
-      if (found == SocketFile::Found::kOther) return taken("bind: the path is a file's that is no socket");
+      if (found == SocketFile::Found::kOther) return taken("bind: a file that is no socket has this path");
       if (found == SocketFile::Found::kAlive && now() >= give_up) return taken("bind: a process has this socket");
       if (found == SocketFile::Found::kGone && now() < give_up) continue;
     }

@@ -98,7 +98,7 @@ TEST(Echo, a_path_that_is_taken_is_said_and_kept) {
     const std::string path = folder + "/taken";
     ASSERT_TRUE(write_file(path, {}));
     Echo echo({"--unix", path});
-    EXPECT_NE(echo.ready_line().find("the socket's path exists"), std::string::npos);
+    EXPECT_NE(echo.ready_line().find("a file that is no socket has this path"), std::string::npos);
     EXPECT_EQ(echo.wait(), 1);
     EXPECT_TRUE(stat_file(path));
     ASSERT_TRUE(unlink_file(path));

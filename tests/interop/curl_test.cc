@@ -1,4 +1,6 @@
 // curl against heddle-httpbin: what it prints, how it ends, how many connections it took.
+#include <unistd.h>
+
 #include <string>
 #include <vector>
 
@@ -275,6 +277,36 @@ TEST(Curl, files_ranges_and_conditions) {
            "404"},
           {"no folder but by its slash", {"-L", "$U/static", "-o", "/dev/null", "-w", "%{http_code}"}, "200"},
       });
+}
+
+TEST(Curl, unix_sockets) {
+  HEDDLE_NEED_TOOLS("curl");
+  const TempFolder folder;
+  const std::string abstract = "heddle-curl-" + std::to_string(::getpid());
+  check_all(
+      {"--listen", "unix:" + folder.path() + "/s", "--listen", "unix:@" + abstract, "--access-log",
+       folder.path() + "/log"},
+      folder,
+      {
+          {"a path", {"--unix-socket", "$D/s", "http://localhost/plaintext"}, "Hello, World!"},
+          {"an abstract name", {"--abstract-unix-socket", abstract, "http://localhost/plaintext"}, "Hello, World!"},
+          {"one connection for many",
+           {"--unix-socket", "$D/s", "http://a/bytes/7", "http://a/chunked/2", "-o", "/dev/null", "-o", "/dev/null",
+            "-w", "%{num_connects} "},
+           "1 0 "},
+          {"the URL has the name", {"--unix-socket", "$D/s", "http://a.example/get"}, "…http://a.example/get…"},
+          {"redirects stay there",
+           {"--unix-socket", "$D/s", "-L", "http://a/redirect/2", "-w", "%{num_redirects} %{http_code}", "-o",
+            "/dev/null"},
+           "2 200"},
+          {"an upload that waits for 100",
+           {"--unix-socket", "$D/s", "-H", "Expect: 100-continue", "-d", letters(0, 5000), "http://a/echo"},
+           letters(0, 5000)},
+          {"TCP beside it", {"$U/plaintext"}, "Hello, World!"},
+      });
+  EXPECT_NE(folder.read("log").find("\"client\":\"unix:uid=" + std::to_string(::getuid()) + ",pid="),
+            std::string::npos);
+  EXPECT_EQ(::access((folder.path() + "/s").c_str(), F_OK), -1) << "its file goes with it";
 }
 
 }  // namespace
