@@ -4,8 +4,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include <heddle/http/base64.h>
 #include <heddle/http/header.h>
-#include <heddle/http/internal/base64.h>
 #include <heddle/http/internal/chars.h>
 #include <heddle/http/status.h>
 

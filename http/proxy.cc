@@ -6,9 +6,9 @@
 
 #include <arpa/inet.h>
 
+#include <heddle/http/base64.h>
 #include <heddle/http/client_options.h>
 #include <heddle/http/header.h>
-#include <heddle/http/internal/base64.h>
 #include <heddle/http/internal/chars.h>
 #include <heddle/http/internal/target.h>
 

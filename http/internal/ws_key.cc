@@ -5,7 +5,7 @@
 #include <optional>
 
 #include <heddle/core/check.h>
-#include <heddle/http/internal/base64.h>
+#include <heddle/http/base64.h>
 #include <heddle/http/internal/sha1.h>
 
 namespace heddle::http::ws {

@@ -1,5 +1,5 @@
 // The parts of a WebSocket that know no connection: digest and keys, text, masks, compression, negotiation.
-#include <heddle/http/internal/base64.h>
+#include <heddle/http/base64.h>
 #include <heddle/http/internal/sha1.h>
 #include <heddle/http/internal/ws_extension.h>
 #include <heddle/http/internal/ws_key.h>
