@@ -65,6 +65,7 @@ int main(int argc, char** argv) {
     apps::httpbin::add_bodies(mux);
     apps::httpbin::add_showing(mux);
     apps::httpbin::add_fields(mux);
+    apps::httpbin::add_formats(mux);
     apps::httpbin::add_ws(mux);
     apps::httpbin::add_page(mux);
     if (!flags.root.empty()) {

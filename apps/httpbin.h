@@ -32,6 +32,7 @@ void add_basics(Mux& mux);  // httpbin_basics.cc: /plaintext, /json, /status, /d
 void add_bodies(Mux& mux);   // httpbin_bodies.cc: /echo, /upload, /chunked, /stream, /bytes, /range, /drip, /sse …
 void add_showing(Mux& mux);  // httpbin_showing.cc: /headers, /get, /post …, /anything, /ip, /uuid, cookies
 void add_fields(Mux& mux);   // httpbin_fields.cc: /set-header, /response-headers, authentication, caching, codings
+void add_formats(Mux& mux);  // httpbin_formats.cc: /html, /xml, /image, /encoding/utf8, /links, /base64 …
 void add_ws(Mux& mux);       // httpbin_ws.cc: /ws
 void add_page(Mux& mux);     // httpbin_page.cc: the page at / and what its demos need
 

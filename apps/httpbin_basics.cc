@@ -1,7 +1,11 @@
 // httpbin's plain answers: texts, status codes, redirects; and the ways to be late, or in the way.
 #include <unistd.h>
 
+#include <algorithm>
+#include <charconv>
 #include <chrono>
+#include <random>
+#include <vector>
 
 #include <heddle/core/clock.h>
 #include <heddle/core/context.h>
@@ -28,11 +32,41 @@ void json(Request&, ResponseWriter& w) {
   w.write(R"({"message":"Hello, World!"})");
 }
 
+// One of "200,503" or, by weight, "200:9,503:1"; nothing if it is no such list: then 400 is answered.
+std::optional<int> chosen_status(std::string_view list, ResponseWriter& w) {
+  constexpr const char* kWhy =
+      "code is a number from 200 to 599, or a list: 200,503 or, with weights up to 1000, 200:9,503:1";
+  struct Choice {
+    int code;
+    std::uint64_t up_to;  // the sum of the weights, this one's included
+  };
+  std::vector<Choice> choices;
+  std::uint64_t sum = 0;
+  for (bool more = true; more;) {
+    const std::size_t comma = list.find(',');
+    const std::string_view one = list.substr(0, comma);
+    const std::size_t colon = one.find(':');
+    int code = 0, weight = 1;
+    const auto read = [](std::string_view text, int& to) {
+      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), to);
+      return error == std::errc{} && end == text.data() + text.size();
+    };
+    if (!read(one.substr(0, colon), code) || code < 200 || code > 599 ||
+        (colon != one.npos && (!read(one.substr(colon + 1), weight) || weight < 1 || weight > 1000)))
+      return bad_request(w, kWhy);
+    choices.push_back({code, sum += static_cast<std::uint64_t>(weight)});
+    more = comma != list.npos;
+    if (more) list.remove_prefix(comma + 1);
+  }
+  const std::uint64_t at = choices.size() == 1 ? 0 : std::random_device{}() % sum;
+  return std::ranges::upper_bound(choices, at, {}, &Choice::up_to)->code;
+}
+
 // With the field that clients need to act on the code.
 void status(Request& r, ResponseWriter& w) {
-  const auto code = path_number(r, w, "code", 200, 599);
+  const auto code = chosen_status(r.path_value("code"), w);
   if (!code) return;
-  w.status(static_cast<int>(*code));
+  w.status(*code);
   switch (*code) {
     case 301:
     case 302:
@@ -114,7 +148,8 @@ void add_basics(Mux& mux) {
   mux.handle("GET /spin/{ms}", spin);
   mux.handle("GET /block/{ms}", block);
   mux.handle("/panic", [](Request&, ResponseWriter&) { panic("asked for by /panic"); });
-  mux.handle("/redirect/{n}", [](Request& r, ResponseWriter& w) { redirect(r, w, false); });
+  for (const char* pattern : {"/redirect/{n}", "/relative-redirect/{n}"})
+    mux.handle(pattern, [](Request& r, ResponseWriter& w) { redirect(r, w, false); });
   mux.handle("/absolute-redirect/{n}", [](Request& r, ResponseWriter& w) { redirect(r, w, true); });
   mux.handle("/redirect-to", redirect_to);
 }

@@ -58,11 +58,13 @@ void response_headers(Request& r, ResponseWriter& w) {
 
 // ---- authentication ----
 
-void basic(Request& r, ResponseWriter& w) {
+// Hidden: who is not let in is not told that there is something.
+void basic(Request& r, ResponseWriter& w, bool hidden) {
   const auto field = r.headers().find_only("Authorization");
   const auto given = field ? http::parse_basic(*field) : std::nullopt;
   const bool known = given && http::equal_secret(given->user, r.path_value("user")) &&
                      http::equal_secret(given->password, r.path_value("password"));
+  if (!known && hidden) return static_cast<void>(http::write_json(w, {{"error", "not found"}}, http::kStatusNotFound));
   if (!known) {
     w.set_header("WWW-Authenticate", "Basic realm=\"httpbin\", charset=\"UTF-8\"");
     return static_cast<void>(http::write_json(w, {{"authenticated", false}}, http::kStatusUnauthorized));
@@ -160,7 +162,8 @@ void add_fields(Mux& mux) {
   mux.handle("GET /set-header", set_header);
   mux.handle("GET /response-headers", response_headers);
   mux.handle("POST /response-headers", response_headers);
-  mux.handle("GET /basic-auth/{user}/{password}", basic);
+  mux.handle("GET /basic-auth/{user}/{password}", [](Request& r, ResponseWriter& w) { basic(r, w, false); });
+  mux.handle("GET /hidden-basic-auth/{user}/{password}", [](Request& r, ResponseWriter& w) { basic(r, w, true); });
   mux.handle("GET /bearer", bearer);
   mux.handle("GET /cache", cache);
   mux.handle("GET /cache/{n}", cache_for);

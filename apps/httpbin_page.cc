@@ -50,8 +50,10 @@ constexpr std::string_view kPage = R"html(<!doctype html>
 <tr><td><a href="/headers"><code>/headers</code></a> <a href="/ip"><code>/ip</code></a>
   <a href="/user-agent"><code>/user-agent</code></a> <a href="/uuid"><code>/uuid</code></a><td>a part of that; a fresh id
 <tr><td><code>POST /upload</code><td>the parts of a multipart form, of any size
-<tr><td><a href="/status/418"><code>/status/{code}</code></a><td>that status, 200 to 599
-<tr><td><a href="/redirect/3"><code>/redirect/{n}</code></a> <a href="/absolute-redirect/3"><code>/absolute-redirect/{n}</code></a>
+<tr><td><a href="/status/418"><code>/status/{code}</code></a> <a href="/status/200:2,503:1"><code>/status/{code}:{weight},…</code></a>
+  <td>that status, 200 to 599; one of several, by chance
+<tr><td><a href="/redirect/3"><code>/redirect/{n}</code></a> <a href="/relative-redirect/3"><code>/relative-redirect/{n}</code></a>
+  <a href="/absolute-redirect/3"><code>/absolute-redirect/{n}</code></a>
   <a href="/redirect-to?url=/get"><code>/redirect-to?url=&amp;status_code=</code></a><td>n redirects; one to there
 <tr><td><a href="/delay/1000"><code>/delay/{ms}</code></a><td>an answer that late
 <tr><td><a href="/drip?duration=2&amp;numbytes=20"><code>/drip?duration=&amp;numbytes=&amp;delay=&amp;code=</code></a><td>a body that takes that many seconds
@@ -63,9 +65,17 @@ constexpr std::string_view kPage = R"html(<!doctype html>
 <tr><td><code>/ws</code><td>a WebSocket that sends back what it is sent
 <tr><td><a href="/gzip"><code>/gzip</code></a> <a href="/brotli"><code>/brotli</code></a> <a href="/zstd"><code>/zstd</code></a>
   <a href="/deflate"><code>/deflate</code></a><td>that coding, if the client accepts it
+<tr><td><a href="/html"><code>/html</code></a> <a href="/xml"><code>/xml</code></a> <a href="/encoding/utf8"><code>/encoding/utf8</code></a>
+  <a href="/robots.txt"><code>/robots.txt</code></a> <a href="/deny"><code>/deny</code></a> <a href="/forms/post"><code>/forms/post</code></a>
+  <td>documents; text of many scripts; what robots are asked; a form
+<tr><td><a href="/image"><code>/image</code></a> <a href="/image/png"><code>/image/png</code></a> <a href="/image/svg"><code>/image/svg</code></a>
+  <a href="/links/10/0"><code>/links/{n}/{offset}</code></a><td>an image, as Accept has it; pages of links
+<tr><td><a href="/base64/aGVkZGxl"><code>/base64/{value}</code></a> <a href="/base64/encode/heddle"><code>/base64/encode/{value}</code></a>
+  <td>what URL-safe base64 stands for; the other way round
 <tr><td><a href="/cookies"><code>/cookies</code></a> <a href="/cookies/set?a=1"><code>/cookies/set?name=value</code></a>
   <a href="/cookies/delete?a"><code>/cookies/delete?name</code></a><td>what the client keeps
 <tr><td><a href="/basic-auth/user/secret"><code>/basic-auth/{user}/{password}</code></a> <a href="/bearer"><code>/bearer</code></a><td>401 unless …
+<tr><td><a href="/hidden-basic-auth/user/secret"><code>/hidden-basic-auth/{user}/{password}</code></a><td>404 unless …
 <tr><td><a href="/cache"><code>/cache</code></a> <a href="/cache/60"><code>/cache/{seconds}</code></a>
   <a href="/etag/v1"><code>/etag/{etag}</code></a><td>304 to who has it; Cache-Control; conditions
 <tr><td><a href="/set-header?name=X-A&amp;value=b"><code>/set-header?name=&amp;value=</code></a>
