@@ -100,6 +100,40 @@ TEST(Load, h2load_pipelines_over_http_1) {
        });
 }
 
+// Its exit status says nothing: failures are an "Error distribution", and each status is told with how often it came.
+void check_hey(const std::string& said) {
+  EXPECT_EQ(found(said, "\\[200\\]\t([0-9]+) responses"), kMany) << said;
+  EXPECT_EQ(said.find("Error distribution"), std::string::npos) << said;
+}
+
+TEST(Load, hey) {
+  HEDDLE_NEED_TOOLS("hey");
+  load("hey", {"-n", kMany, "-c", "8", "$U/get"}, check_hey);
+}
+
+TEST(Load, hey_with_a_connection_for_each) {
+  HEDDLE_NEED_TOOLS("hey");
+  load("hey", {"-n", kMany, "-c", "8", "-disable-keepalive", "$U/gzip"}, check_hey);
+}
+
+TEST(Load, hey_that_uploads) {
+  HEDDLE_NEED_TOOLS("hey");
+  const TempFolder folder;
+  const std::string file = folder.write("body", noise(10'000));
+  load("hey", {"-n", kMany, "-c", "8", "-m", "POST", "-T", "text/plain", "-D", file, "$U/echo"},
+       [](const std::string& said) {
+         check_hey(said);
+         EXPECT_EQ(found(said, "Size/request:\\t([0-9]+) bytes"), "10000") << said;
+       });
+}
+
+TEST(Load, hey_whose_deadline_is_shorter_than_the_answer) {
+  HEDDLE_NEED_TOOLS("hey");
+  load("hey", {"-n", "8", "-c", "8", "-t", "1", "$U/delay/60000"}, [](const std::string& said) {
+    EXPECT_NE(said.find("Error distribution:\n  [8]\t"), std::string::npos) << said;
+  });
+}
+
 TEST(Load, siege) {
   HEDDLE_NEED_TOOLS("siege");
   const TempFolder home;  // it writes its settings there
