@@ -3,10 +3,15 @@
 // A message is a run of raw DEFLATE blocks that ends on a byte, without the four bytes 00 00 ff ff that its last block, an
 // empty one, ends with: they are cut off by who sends and put back by who receives (RFC 7692 s7.2).
 //
+// So where a message may end is known to the bit: behind the head of an empty block without compression, whose two lengths are
+// those four bytes. What ends elsewhere is cut, or not what its sender meant, and is refused (RFC 7692 s7.2.2), but for two that
+// can be read in one way only: no bytes at all, and a block that says it is the last one with nothing behind it. (s7.2.3.4 wants a
+// byte of 0 there, the head of the empty block; some senders leave it out.)
+//
 // I1. What one side keeps from message to message, its window, it keeps only if that was agreed; else all of zlib's memory
 //     is freed at a message's end, so that an idle connection holds none.
-// I2. The Inflater gives out at most so many bytes as it was allowed, and holds no more beyond that than a piece of 4 KiB,
-//     however much a small message stands for.
+// I2. The Inflater gives out at most so many bytes as there is room for, or as the message may have, and holds no more beyond
+//     that than a piece of 4 KiB, however much a few bytes stand for: it stops where the room ends, and goes on from there.
 // I3. Of the things that are wrong with a message the Inflater tells the one that comes first in what it stands for, so that
 //     it does not matter where the reads of it ended.
 #pragma once
@@ -46,10 +51,11 @@ class Deflater {
 
 class Inflater {
  public:
-  enum class Status : std::uint8_t {
-    kOk,
+  enum class Status {
+    kOk,      // all was taken, and all that it stands for was given
+    kFull,    // no room is left, and there may be more
     kBroken,  // this is no DEFLATE
-    kLimit,   // more than was allowed
+    kLimit,   // more than the message may have
     kNoMemory,
     kRefused,  // by `check`
   };
@@ -62,20 +68,26 @@ class Inflater {
   Inflater(const Inflater&) = delete;
   Inflater& operator=(const Inflater&) = delete;
 
-  /// Decompresses the next bytes of a message, its last ones if `last`, and appends what they stand for to `out`, as long as
-  /// that has no more than `most` bytes. After anything but kOk it is of no use any more.
-  [[nodiscard]] Status take(std::string_view bytes, bool last, std::size_t most, std::string& out, Check check,
+  /// Decompresses the next bytes of a message: takes them off the front of `bytes`, and appends what they stand for to `out`, up
+  /// to `room` bytes, which is not 0. After kFull it is to be called again, also if `bytes` is empty by then. `most`: how many bytes
+  /// the message may still have. After anything but kOk and kFull it is of no use any more.
+  [[nodiscard]] Status take(std::string_view& bytes, std::size_t room, std::size_t most, std::string& out, Check check,
                             void* arg);
+  /// The message ends here, behind a take() that said kOk, or without any. Gives kOk, or kBroken if it must not end here, or
+  /// kNoMemory.
+  [[nodiscard]] Status finish();
 
   [[nodiscard]] bool holds_memory() const noexcept { return stream_ != nullptr; }
 
  private:
   struct Stream;
-  [[nodiscard]] Status run(std::string_view bytes, std::size_t most, std::string& out, Check check, void* arg);
+  [[nodiscard]] bool end_empty_block();
+  [[nodiscard]] bool restart();
 
   const int bits_;
   const bool takeover_;
   std::unique_ptr<Stream> stream_;
+  bool at_edge_ = true;  // nothing has come since the message began, or since a block that said it was the last one
 };
 
 }  // namespace heddle::http::ws

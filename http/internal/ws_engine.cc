@@ -85,7 +85,8 @@ Result<std::optional<Message>> Engine::turn(const Context& ctx) {
     return std::nullopt;
   }
   switch (step()) {
-    case MessageReader::Event::kMore: break;
+    case MessageReader::Event::kMore:
+    case MessageReader::Event::kData: break;
     case MessageReader::Event::kMessage: {
       Message message{reader_.is_text() ? Kind::kText : Kind::kBinary, reader_.take_message()};
       if (!closing()) return message;  // keeps I4

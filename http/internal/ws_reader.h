@@ -1,5 +1,5 @@
-// MessageReader: bytes in, events out: messages, control frames, and the first thing that breaks the protocol. Knows no
-// connection and no time.
+// MessageReader: bytes in, events out: messages, whole or piece by piece, control frames, and the first thing that breaks the
+// protocol. Knows no connection and no time.
 //
 //                  head                  payload
 //   kHead ------------------> kPayload ----------> kHead      an event at the end of a message or of a control frame
@@ -8,8 +8,12 @@
 //
 // I1. A fault is told at the byte that shows it: a bad head before its payload, bad text before its frame's end.
 // I2. Memory is set aside for bytes that came, never for those that a head promises; and a head that promises more than the
-//     limits allow is a fault. So a connection holds at most max_message bytes, and what a control frame has.
+//     limits allow is a fault. So a connection holds at most max_message bytes, and what a control frame has; and of a message
+//     that is taken piece by piece as many as its taker has room for, however much a compressed one stands for.
 // I3. Control frames may stand between the fragments of a message, and change nothing about it (s5.4).
+//
+// I4. A message is the same one, and has the same faults, whether it is taken whole or in pieces of any size: there is one way
+//     that its bytes go, which stops where the room ends.
 //
 // Source: RFC 6455 s5, s7.4.1, s8.1; RFC 7692 s6, s7.2.2.
 #pragma once
@@ -19,6 +23,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -33,7 +38,9 @@ namespace heddle::http::ws {
 
 class MessageReader {
  public:
-  enum class Event : std::uint8_t { kMore, kMessage, kPing, kPong, kClose, kFault };
+  enum class Event : std::uint8_t { kMore, kData, kMessage, kPing, kPong, kClose, kFault };
+
+  static constexpr std::size_t kWhole = static_cast<std::size_t>(-1);
 
   struct Limits {
     std::size_t max_message;
@@ -46,11 +53,21 @@ class MessageReader {
 
   /// Takes bytes off the front of `in`, up to an event; kMore if there is none in them: then all were taken. Out of memory is a
   /// fault, too.
-  [[nodiscard]] Event step(std::string_view& in) noexcept;
+  ///
+  /// `room`: bytes of a message that there may be at a time. kWhole: the message as a whole. Else kData says that there are some,
+  /// or that with a room of 0 the next byte is one of a message's; and there may be some with kMessage, too.
+  [[nodiscard]] Event step(std::string_view& in, std::size_t room = kWhole) noexcept;
+  /// True if step() has more to give although nothing comes.
+  [[nodiscard]] bool pending() const noexcept { return inflating_; }
 
-  /// After kMessage: whether it is text, and its bytes, which are the caller's now.
+  /// True if a message has begun, and its end has not come.
+  [[nodiscard]] bool in_message() const noexcept { return in_message_; }
+  /// Of that one, or after kMessage: whether it is text.
   [[nodiscard]] bool is_text() const noexcept { return opcode_ == Opcode::kText; }
+  /// Its bytes, as far as they are there; the caller's now.
   [[nodiscard]] std::string take_message() noexcept;
+  /// The first of them that fit into `to`; returns how many.
+  [[nodiscard]] std::size_t take_some(std::span<char> to) noexcept;
   /// After kPing, kPong: the payload. Valid until the next step().
   [[nodiscard]] std::string_view control() const noexcept { return {control_.data(), control_size_}; }
   /// After kClose. Valid until the next step().
@@ -64,9 +81,11 @@ class MessageReader {
 
   [[nodiscard]] Event take_head(std::string_view& in);
   [[nodiscard]] Event begin_frame();
-  [[nodiscard]] Event take_payload(std::string_view& in);
-  [[nodiscard]] Event take_data(std::string_view piece);
-  [[nodiscard]] Event inflate(std::string_view piece, bool last);
+  [[nodiscard]] Event take_payload(std::string_view& in, std::size_t room);
+  void take_control(std::string_view& in) noexcept;
+  [[nodiscard]] Event take_plain(std::string_view& in, std::size_t room);
+  [[nodiscard]] Event take_compressed(std::string_view& in, std::size_t room);
+  [[nodiscard]] Event inflated(Inflater::Status status) noexcept;
   [[nodiscard]] Event end_frame();
   [[nodiscard]] Event end_control();
   [[nodiscard]] Event fail(int code, const char* why) noexcept;
@@ -88,11 +107,13 @@ class MessageReader {
   // The message that has begun.
   bool in_message_ = false;
   bool compressed_ = false;
+  bool inflating_ = false;  // the Inflater had no room for all (kFull)
   Opcode opcode_ = Opcode::kBinary;
   std::size_t fragments_ = 0;
-  std::uint64_t wire_bytes_ = 0;  // payloads of its frames, as their heads say
+  std::uint64_t wire_bytes_ = 0;   // payloads of its frames, as their heads say
+  std::uint64_t plain_bytes_ = 0;  // what came of them, if it is compressed
   Utf8Check utf8_;
-  std::string message_;
+  std::string message_;  // what is there, and was not taken
 
   int fault_code_ = 0;
   const char* fault_ = "";
