@@ -38,13 +38,10 @@
 #include <heddle/http/client.h>
 #include <heddle/http/server.h>
 #include <heddle/http/websocket_options.h>
+#include <heddle/http/websocket_stream.h>
 #include <heddle/net/transport.h>
 
 namespace heddle::http::ws {
-
-class Engine;
-
-enum class Kind : std::uint8_t { kText, kBinary };
 
 struct Message {
   Kind kind = Kind::kText;
@@ -73,7 +70,8 @@ inline constexpr int kTryAgainLater = 1013;
 /// A WebSocket. Movable while nobody else uses it.
 ///
 /// Threads:  read() one goroutine at a time (others wait for their turn, and get other messages); all else any number of them.
-/// Memory:   about 1 KiB, and 16 KiB of a shared pool while something is being read; the message that comes; Compression's.
+/// Memory:   about 1 KiB, and 16 KiB of a shared pool while something is being read; the message that comes, or of one that is
+///           read in pieces 64 KiB at most; Compression's.
 /// Lifetime: one of accept() until its handler returns. The destructor does not park: it drops a connection that was not closed.
 class Connection {
  public:
@@ -87,11 +85,24 @@ class Connection {
   /// Errors: as the file's opening says, then and ever after; the code of `ctx`: then nothing is lost, and it goes on.
   [[nodiscard]] Result<Message> read(const Context& ctx = {});
 
+  /// The next message, to be read as it comes (websocket_stream.h); parks until it begins. What was not read of the message before
+  /// is dropped, by read() too: so who reads in pieces is the one who reads. A message that read() has begun and left for its
+  /// context is handed over from its beginning.
+  ///
+  /// Errors: as read().
+  [[nodiscard]] Result<Reader> next_reader(const Context& ctx = {});
+
+  /// A message to be sent in pieces (websocket_stream.h); parks while another one is being sent. Nothing is sent yet.
+  ///
+  /// Errors: as write(); the code of `ctx`, for the wait alone.
+  [[nodiscard]] Result<Writer> next_writer(Kind kind, const Context& ctx = {});
+
   /// Sends a message; parks while the peer is slow. One that is longer than write_frame goes in several frames, between which
   /// others' pings and a Close find their place; other messages wait until it is sent.
   ///
   /// Errors: kInvalid for text that is no UTF-8; kClosed after a Close, either side's; kTimeout past write_timeout; kReset;
-  ///         the context's code if the server drains. After any but kInvalid nothing can be sent. Throws std::bad_alloc.
+  ///         the context's code if the server drains; kCanceled behind a Writer's unfinished message. After any but kInvalid no
+  ///         message can be sent. Throws std::bad_alloc.
   Result<void> write(Kind kind, std::string_view data);
   Result<void> write(const Message& message) { return write(message.kind, message.data); }
   Result<void> write_text(std::string_view text) { return write(Kind::kText, text); }

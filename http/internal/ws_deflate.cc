@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::size_t kPiece = 4096;
 constexpr std::string_view kTail("\x00\x00\xff\xff", 4);
+constexpr std::string_view kEmptyBlock("\x00\x00\x00\xff\xff", 5);  // that begins on a byte
 
 // z_stream::data_type behind an inflate(): these, and how many bits of the last byte are left (zlib.h, inflate()).
 constexpr int kLastBlock = 64;
@@ -42,6 +43,27 @@ Deflater::Deflater(int bits, int level, bool takeover) noexcept : bits_(bits), l
 Deflater::~Deflater() = default;
 
 bool Deflater::take(std::string_view bytes, bool last, std::string& out) {
+  if (!bytes.empty()) {
+    flushed_ = false;
+    if (!run(bytes, last ? Z_SYNC_FLUSH : Z_NO_FLUSH, out)) return false;
+  } else if (last && !flushed_) {
+    if (!run({}, Z_SYNC_FLUSH, out)) return false;
+  } else if (last) {
+    out.append(kEmptyBlock);  // zlib flushes nothing twice
+  }
+  if (!last) return true;
+  flushed_ = true;
+  if (!takeover_) stream_.reset();  // keeps I1
+  return true;
+}
+
+bool Deflater::flush(std::string& out) {
+  if (flushed_) return true;
+  flushed_ = true;
+  return run({}, Z_SYNC_FLUSH, out);
+}
+
+bool Deflater::run(std::string_view bytes, int flush, std::string& out) {
   if (stream_ == nullptr) {
     stream_ = std::make_unique<Stream>();
     constexpr int kMemory = 8;  // zlib's default: 128 KiB
@@ -57,12 +79,11 @@ bool Deflater::take(std::string_view bytes, bool last, std::string& out) {
     do {
       z.next_out = reinterpret_cast<Bytef*>(piece.data());
       z.avail_out = static_cast<uInt>(piece.size());
-      const int status = ::deflate(&z, last && !more ? Z_SYNC_FLUSH : Z_NO_FLUSH);
+      const int status = ::deflate(&z, more ? Z_NO_FLUSH : flush);
       if (status != Z_OK && status != Z_BUF_ERROR) return false;  // the latter: nothing to do
       out.append(piece.data(), piece.size() - z.avail_out);
     } while (z.avail_out == 0);
   }
-  if (last && !takeover_) stream_.reset();  // keeps I1
   return true;
 }
 

@@ -34,19 +34,23 @@ class Deflater {
   Deflater& operator=(const Deflater&) = delete;
 
   /// Compresses the next bytes of a message, its last ones if `last`, and appends what comes of it to `out`. At the message's
-  /// end `out` has all of it, and behind it the four bytes. A message of no bytes is not for it: zlib flushes nothing twice.
-  /// False: out of memory; it is of no use any more.
+  /// end `out` has all of it, and behind it the four bytes. False: out of memory; it is of no use any more.
   [[nodiscard]] bool take(std::string_view bytes, bool last, std::string& out);
+  /// Appends what it has of the message's bytes up to now and has not given yet. Results: as take().
+  [[nodiscard]] bool flush(std::string& out);
 
   /// True between messages if it holds memory (I1).
   [[nodiscard]] bool holds_memory() const noexcept { return stream_ != nullptr; }
 
  private:
   struct Stream;
+  [[nodiscard]] bool run(std::string_view bytes, int flush, std::string& out);
+
   const int bits_;
   const int level_;
   const bool takeover_;
   std::unique_ptr<Stream> stream_;  // null: none is under way, and nothing is kept
+  bool flushed_ = true;             // all that came was given, and ends with an empty block
 };
 
 class Inflater {

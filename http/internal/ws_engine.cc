@@ -11,8 +11,12 @@
 namespace heddle::http::ws {
 namespace {
 
-constexpr std::size_t kReadAhead = std::size_t{16}
-                                   << 10;  // bytes of a buffer that is there while it has something in it
+constexpr std::size_t kReadAhead = 16 * 1024;   // bytes of a buffer that is there while it has something in it
+constexpr std::size_t kMostAtOnce = 64 * 1024;  // bytes of a message that is read piece by piece
+
+constexpr const char* kNoText = "websocket: text that is no UTF-8";
+
+Opcode opcode_of(Kind kind) noexcept { return kind == Kind::kText ? Opcode::kText : Opcode::kBinary; }
 
 std::unexpected<Error> failed(Code code, const char* op) { return std::unexpected(Error{code, 0, op}); }
 
@@ -58,16 +62,63 @@ Engine::~Engine() { transport_.close(); }
 Result<Message> Engine::read(const Context& ctx) {
   if (Result<void> locked = read_lock_.lock(ctx); !locked) return std::unexpected(locked.error());
   const std::lock_guard guard(read_lock_, std::adopt_lock);
+  if (const Result<void> left = leave_stream(ctx); !left) return std::unexpected(left.error());
   for (;;) {
     if (end_.code != Code::kOk) return std::unexpected(end_);
-    Result<std::optional<Message>> got = turn(ctx);
+    const Result<MessageReader::Event> got = turn(ctx, MessageReader::kWhole);
     if (!got) return std::unexpected(got.error());
-    if (*got) return *std::move(*got);
+    if (*got == MessageReader::Event::kMessage)
+      return Message{reader_.is_text() ? Kind::kText : Kind::kBinary, reader_.take_message()};
   }
 }
 
-// Up to the next event. Errors: those of `ctx`, and then nothing has happened.
-Result<std::optional<Message>> Engine::turn(const Context& ctx) {
+Result<Engine::Begun> Engine::begin_read(const Context& ctx) {
+  if (Result<void> locked = read_lock_.lock(ctx); !locked) return std::unexpected(locked.error());
+  const std::lock_guard guard(read_lock_, std::adopt_lock);
+  if (const Result<void> left = leave_stream(ctx); !left) return std::unexpected(left.error());
+  while (stream_ == Stream::kNone) {
+    if (end_.code != Code::kOk) return std::unexpected(end_);
+    if (reader_.in_message() && !closing()) {
+      stream_ = Stream::kOpen;
+      break;
+    }
+    const Result<MessageReader::Event> got = turn(ctx, 0);
+    if (!got) return std::unexpected(got.error());
+    if (*got == MessageReader::Event::kMessage) stream_ = Stream::kEnded;  // an empty one
+  }
+  return Begun{reader_.is_text() ? Kind::kText : Kind::kBinary, stream_number_};
+}
+
+Result<std::size_t> Engine::read_some(const Context& ctx, std::uint64_t number, std::span<char> to) {
+  if (Result<void> locked = read_lock_.lock(ctx); !locked) return std::unexpected(locked.error());
+  const std::lock_guard guard(read_lock_, std::adopt_lock);
+  for (;;) {
+    if (number != stream_number_) return failed(Code::kCanceled, "websocket: another message is read");  // keeps I6
+    if (const std::size_t n = reader_.take_some(to); n != 0) return n;
+    if (end_.code != Code::kOk) return std::unexpected(end_);
+    if (stream_ == Stream::kEnded) return std::size_t{0};
+    const Result<MessageReader::Event> got = turn(ctx, std::min(to.size(), kMostAtOnce));
+    if (!got) return std::unexpected(got.error());
+  }
+}
+
+// Drops what is left of a message that was read piece by piece. Keeps I6.
+Result<void> Engine::leave_stream(const Context& ctx) {
+  if (stream_ == Stream::kNone) return {};
+  ++stream_number_;
+  while (stream_ == Stream::kOpen && end_.code == Code::kOk) {
+    reader_.drop();
+    const Result<MessageReader::Event> got = turn(ctx, kReadAhead);
+    if (!got) return std::unexpected(got.error());
+  }
+  reader_.drop();
+  stream_ = Stream::kNone;
+  return {};
+}
+
+// Up to the next event, which is kData or kMessage or nothing to the caller: kMore. Errors: those of `ctx`, and then nothing has
+// happened.
+Result<MessageReader::Event> Engine::turn(const Context& ctx, std::size_t room) {
   const Result<bool> more = fill(ctx);
   if (!more) {
     if (const std::optional<Error> done = ctx.err()) return failed(done->code, "websocket: read");
@@ -77,21 +128,20 @@ Result<std::optional<Message>> Engine::turn(const Context& ctx) {
       const Error how = writer_.failure().value_or(more.error());
       over(closing() ? closing_as() : how, how, Farewell::kNone);
     }
-    return std::nullopt;
+    return MessageReader::Event::kMore;
   }
   if (!*more) {
     const Error cut{Code::kReset, 0, "websocket: stream ended without a Close"};
     over(closing() ? closing_as() : cut, cut, Farewell::kNone);
-    return std::nullopt;
+    return MessageReader::Event::kMore;
   }
-  switch (step()) {
+  const MessageReader::Event event = step(closing() ? kReadAhead : room);
+  switch (event) {
     case MessageReader::Event::kMore:
     case MessageReader::Event::kData: break;
-    case MessageReader::Event::kMessage: {
-      Message message{reader_.is_text() ? Kind::kText : Kind::kBinary, reader_.take_message()};
-      if (!closing()) return message;  // keeps I4
+    case MessageReader::Event::kMessage:
+      if (stream_ == Stream::kOpen) stream_ = Stream::kEnded;
       break;
-    }
     // A write that fails is the next read's to tell: what the peer sent before comes first.
     case MessageReader::Event::kPing: static_cast<void>(writer_.control(Opcode::kPong, reader_.control())); break;
     case MessageReader::Event::kPong:
@@ -108,21 +158,29 @@ Result<std::optional<Message>> Engine::turn(const Context& ctx) {
       break;
     }
   }
-  return std::nullopt;
-}
-
-// Up to an event, or the end of what is there.
-MessageReader::Event Engine::step() {
-  const std::span<const std::byte> buffered = *in_.peek(in_.buffered());
-  std::string_view bytes(reinterpret_cast<const char*>(buffered.data()), buffered.size());
-  const MessageReader::Event event = reader_.step(bytes);
-  static_cast<void>(in_.discard(buffered.size() - bytes.size()));
+  if (closing()) {  // keeps I4
+    reader_.drop();
+    return MessageReader::Event::kMore;
+  }
   return event;
 }
 
-// Waits until there are bytes; false: the stream has ended.
+// Up to an event, or the end of what is there.
+MessageReader::Event Engine::step(std::size_t room) {
+  std::string_view bytes;
+  if (in_.buffered() != 0) {
+    const std::span<const std::byte> buffered = *in_.peek(in_.buffered());
+    bytes = {reinterpret_cast<const char*>(buffered.data()), buffered.size()};
+  }
+  const std::size_t before = bytes.size();
+  const MessageReader::Event event = reader_.step(bytes, room);
+  static_cast<void>(in_.discard(before - bytes.size()));
+  return event;
+}
+
+// Waits until there is something for step(); false: the stream has ended.
 Result<bool> Engine::fill(const Context& ctx) {
-  if (in_.buffered() != 0) return true;
+  if (in_.buffered() != 0 || reader_.pending()) return true;
   const EitherContext both(ctx, watch_ ? leave_.ctx() : Context());
   Duration wait{};
   if (ping_interval_ > Duration::zero()) wait = std::max(next_ping_ - quiet_, Duration(1));
@@ -200,12 +258,34 @@ void Engine::over(const Error& end, const Error& how, Farewell farewell) {
 // ---- writing ----
 
 Result<void> Engine::write(Kind kind, std::string_view bytes) {
-  if (kind == Kind::kText && !is_utf8(bytes)) return failed(Code::kInvalid, "websocket: text that is no UTF-8");
-  if (draining()) {
-    go_away();
-    return std::unexpected(closing_as());
+  if (kind == Kind::kText && !is_utf8(bytes)) return failed(Code::kInvalid, kNoText);
+  if (Result<void> stays = stay(); !stays) return stays;
+  return writer_.message(opcode_of(kind), bytes);
+}
+
+Result<void> Engine::begin_message(Kind kind, const Context& ctx) {
+  if (Result<void> stays = stay(); !stays) return stays;
+  if (Result<void> begun = writer_.begin(opcode_of(kind), ctx); !begun) return begun;
+  out_kind_ = kind;
+  out_text_ = {};
+  return {};
+}
+
+Result<void> Engine::write_some(std::string_view bytes, More more) {
+  if (out_kind_ == Kind::kText) {
+    Utf8Check text = out_text_;
+    if (!text.take(bytes) || (more == More::kNo && !text.whole())) return failed(Code::kInvalid, kNoText);
+    out_text_ = text;
   }
-  return writer_.message(kind == Kind::kText ? Opcode::kText : Opcode::kBinary, bytes);
+  if (Result<void> stays = stay(); !stays) return stays;
+  return writer_.piece(bytes, more);
+}
+
+// An error, and a Close, if the server wants to leave.
+Result<void> Engine::stay() {
+  if (!draining()) return {};
+  go_away();
+  return std::unexpected(closing_as());
 }
 
 Result<void> Engine::ping(std::string_view payload) {
@@ -227,7 +307,7 @@ Result<void> Engine::close(int code, std::string_view reason) {
     read_lock_.lock();
   }
   const std::lock_guard guard(read_lock_, std::adopt_lock);
-  while (end_.code == Code::kOk) static_cast<void>(turn({}));
+  while (end_.code == Code::kOk) static_cast<void>(turn({}, MessageReader::kWhole));
   if (how_.code == Code::kOk) return {};
   return std::unexpected(how_);
 }

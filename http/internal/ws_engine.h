@@ -20,14 +20,19 @@
 //     its end or close_timeout, and then the transport is closed. Else the kernel could answer with a reset that overtakes
 //     our Close. A client waits for the server's end before it closes (RFC 6455 s7.1.1).
 //
+// I6. A message that is read as it comes belongs to the Reader that knows stream_number_: who reads another way moves that on, and
+//     drops what is left of it. Whole or not, it goes by turn(), which says how much of it there may be at a time.
+//
 // Time in which a peer is silent counts only while somebody waits for it (quiet_): who does not read does not know.
 #pragma once
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -38,6 +43,7 @@
 #include <heddle/http/internal/ws_extension.h>
 #include <heddle/http/internal/ws_frame.h>
 #include <heddle/http/internal/ws_reader.h>
+#include <heddle/http/internal/ws_utf8.h>
 #include <heddle/http/internal/ws_writer.h>
 #include <heddle/http/websocket.h>
 #include <heddle/http/websocket_options.h>
@@ -80,6 +86,21 @@ class Engine {
 
   [[nodiscard]] Result<Message> read(const Context& ctx);
   [[nodiscard]] Result<void> write(Kind kind, std::string_view bytes);
+
+  /// For Reader. A message that has begun, and what read_some() knows it by.
+  struct Begun {
+    Kind kind;
+    std::uint64_t number;
+  };
+  [[nodiscard]] Result<Begun> begin_read(const Context& ctx);
+  /// Some of it, 0 at its end. `to` is not empty.
+  [[nodiscard]] Result<std::size_t> read_some(const Context& ctx, std::uint64_t number, std::span<char> to);
+
+  /// For Writer, which calls leave_message() once after begin_message(), at last. kInvalid: nothing has happened.
+  [[nodiscard]] Result<void> begin_message(Kind kind, const Context& ctx);
+  [[nodiscard]] Result<void> write_some(std::string_view bytes, More more);
+  void leave_message() noexcept { writer_.leave(); }
+
   [[nodiscard]] Result<void> ping(std::string_view payload);
   [[nodiscard]] Result<void> close(int code, std::string_view reason);
   void abort() noexcept;
@@ -92,11 +113,12 @@ class Engine {
   enum class Farewell : std::uint8_t { kNone, kWait, kEndAndWait };
 
   // The reader's, with read_lock_ held.
-  [[nodiscard]] Result<std::optional<Message>> turn(const Context& ctx);
+  [[nodiscard]] Result<MessageReader::Event> turn(const Context& ctx, std::size_t room);
+  [[nodiscard]] Result<void> leave_stream(const Context& ctx);
   [[nodiscard]] Result<bool> fill(const Context& ctx);
   [[nodiscard]] bool recovers(const Error& error);
   [[nodiscard]] bool late();
-  [[nodiscard]] MessageReader::Event step();
+  [[nodiscard]] MessageReader::Event step(std::size_t room);
   void take_close();
   void fail(int code, const char* why, const Error& end);
   void over(const Error& end, const Error& how, Farewell farewell);
@@ -105,6 +127,7 @@ class Engine {
   void begin_closing(const Error& as);
   void go_away();
   [[nodiscard]] std::optional<Error> draining() const noexcept;
+  [[nodiscard]] Result<void> stay();
   // relaxed: who must not miss it looks under deadline_lock_ (I3).
   [[nodiscard]] bool closing() const noexcept { return closing_.load(std::memory_order_relaxed); }
   [[nodiscard]] Error closing_as();
@@ -130,8 +153,18 @@ class Engine {
   bool watch_ = true;     // for a drain
   Error end_;             // kOk: not over
   Error how_;             // over: what close() says; kOk if the peer has closed
+  enum class Stream : std::uint8_t {
+    kNone,
+    kOpen,   // the message that comes is read piece by piece
+    kEnded,  // its end has come
+  };
+  Stream stream_ = Stream::kNone;
+  std::uint64_t stream_number_ = 0;  // I6
 
   MessageWriter writer_;
+  // Of who is between begin_message() and leave_message().
+  Kind out_kind_ = Kind::kBinary;
+  Utf8Check out_text_;
 
   Mutex deadline_lock_;
   // Written under deadline_lock_, once.

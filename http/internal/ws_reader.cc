@@ -35,8 +35,8 @@ std::string MessageReader::take_message() noexcept { return std::exchange(messag
 std::size_t MessageReader::take_some(std::span<char> to) noexcept {
   const std::size_t n = std::min(message_.size(), to.size());
   if (n != 0) std::memcpy(to.data(), message_.data(), n);
-  if (n == message_.size() && !in_message_) {
-    message_ = {};
+  if (n == message_.size()) {
+    drop();
   } else {
     message_.erase(0, n);
   }

@@ -66,6 +66,8 @@ class MessageReader {
   [[nodiscard]] bool is_text() const noexcept { return opcode_ == Opcode::kText; }
   /// Its bytes, as far as they are there; the caller's now.
   [[nodiscard]] std::string take_message() noexcept;
+  /// Throws them away.
+  void drop() noexcept { message_ = {}; }
   /// The first of them that fit into `to`; returns how many.
   [[nodiscard]] std::size_t take_some(std::span<char> to) noexcept;
   /// After kPing, kPong: the payload. Valid until the next step().

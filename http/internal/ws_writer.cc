@@ -7,6 +7,7 @@
 #include <cstring>
 #include <mutex>
 #include <span>
+#include <utility>
 
 #include <heddle/core/check.h>
 #include <heddle/http/internal/ws_time.h>
@@ -35,41 +36,80 @@ MessageWriter::MessageWriter(net::Transport& transport, Role role, const Options
 }
 
 Result<void> MessageWriter::message(Opcode opcode, std::string_view bytes) {
-  const std::lock_guard guard(message_lock_);
-  return deflater_ != nullptr && bytes.size() >= threshold_ ? compressed(opcode, bytes) : plain(opcode, bytes);
+  if (Result<void> begun = begin(opcode, {}); !begun) return begun;
+  struct Leave {
+    MessageWriter& writer;
+    ~Leave() { writer.leave(); }
+  } const at_the_end{*this};
+  return piece(bytes, More::kNo);
 }
 
-Result<void> MessageWriter::plain(Opcode opcode, std::string_view bytes) {
-  for (;;) {
-    const std::string_view piece = bytes.substr(0, most_);
-    bytes.remove_prefix(piece.size());
-    Result<void> sent = frame({.opcode = opcode, .fin = bytes.empty()}, piece);
-    if (!sent || bytes.empty()) return sent;
-    opcode = Opcode::kContinuation;
+Result<void> MessageWriter::begin(Opcode opcode, const Context& ctx) {
+  if (Result<void> locked = message_lock_.lock(ctx); !locked) return locked;
+  if (!unfinished_) {
+    message_ = {.next = opcode};
+    return {};
   }
+  message_lock_.unlock();
+  if (const std::optional<Error> before = failure()) return std::unexpected(*before);
+  const std::lock_guard guard(frame_lock_);
+  if (closed_) return std::unexpected(Error{Code::kClosed, 0, kOp});
+  return std::unexpected(Error{Code::kCanceled, 0, "websocket: behind an unfinished message"});
 }
 
-Result<void> MessageWriter::compressed(Opcode opcode, std::string_view bytes) {
-  std::string out;
-  bool rsv1 = true;
+void MessageWriter::leave() noexcept {
+  unfinished_ = message_.begun && !message_.ended;  // keeps I4
+  message_ = {};
+  message_lock_.unlock();
+}
+
+Result<void> MessageWriter::piece(std::string_view bytes, More more) {
+  if (!message_.begun) {
+    if (bytes.empty() && more != More::kNo) return {};
+    message_.begun = true;
+    message_.compress = deflater_ != nullptr && bytes.size() >= threshold_;
+  }
+  Result<void> sent = message_.compress ? compressed(bytes, more) : plain(bytes, more == More::kNo);
+  if (sent && more == More::kNo) message_.ended = true;
+  return sent;
+}
+
+Result<void> MessageWriter::plain(std::string_view bytes, bool last) {
+  while (!bytes.empty() || last) {
+    const std::string_view piece = bytes.substr(0, most_);
+    bytes.remove_prefix(piece.size());
+    const bool fin = last && bytes.empty();
+    if (Result<void> sent = fragment(piece, fin); !sent || fin) return sent;
+  }
+  return {};
+}
+
+Result<void> MessageWriter::compressed(std::string_view bytes, More more) {
+  std::string& out = message_.out;
   for (;;) {
     const std::string_view piece = bytes.substr(0, most_);
     bytes.remove_prefix(piece.size());
-    const bool last = bytes.empty();
-    if (!deflater_->take(piece, last, out)) return give_up({Code::kNoResources, 0, kOp});
+    const bool all = bytes.empty();
+    const bool last = all && more == More::kNo;
+    const bool flush = all && more != More::kYes;
+    if (!deflater_->take(piece, last, out) || (flush && !last && !deflater_->flush(out)))
+      return give_up({Code::kNoResources, 0, kOp});
     if (last) out.resize(out.size() - kTail);
-    for (bool ended = false; !ended;) {
-      ended = last && out.size() <= most_;
-      if (!ended && out.size() < most_) break;
+    while (last || out.size() >= (flush ? 1 : most_)) {
+      const bool fin = last && out.size() <= most_;
       const std::size_t n = std::min(out.size(), most_);
-      const Result<void> sent =
-          frame({.opcode = opcode, .fin = ended, .rsv1 = rsv1}, std::string_view(out).substr(0, n));
-      if (!sent || ended) return sent;
+      if (Result<void> sent = fragment(std::string_view(out).substr(0, n), fin); !sent || fin) return sent;
       out.erase(0, n);
-      opcode = Opcode::kContinuation;
-      rsv1 = false;
     }
+    if (all) return {};
   }
+}
+
+// The next frame of the message.
+Result<void> MessageWriter::fragment(std::string_view payload, bool fin) {
+  const Opcode opcode = std::exchange(message_.next, Opcode::kContinuation);
+  const bool first = opcode != Opcode::kContinuation;
+  return frame({.opcode = opcode, .fin = fin, .rsv1 = first && message_.compress}, payload);
 }
 
 Result<void> MessageWriter::control(Opcode opcode, std::string_view payload) {

@@ -8,12 +8,16 @@
 //     reader is the one to find out what the peer sent last; only a peer that does not read (kTimeout) ends the transport.
 // I3. A client's frames are masked with a mask nobody can foresee, a new one each (s5.3, s10.3).
 //
+// I4. A message that was begun and left is never ended, nor followed by another: what the peer took for a whole one would not be
+//     one, and what was compressed is not known to it.
+//
 // Source: RFC 6455 s5; RFC 7692 s7.2.1.
 #pragma once
 
 #include <array>
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -30,6 +34,13 @@
 
 namespace heddle::http::ws {
 
+/// What comes behind a piece of a message.
+enum class More : std::uint8_t {
+  kYes,
+  kFlush,  // more; but this much is to be read now
+  kNo,     // nothing: it is the last
+};
+
 class MessageWriter {
  public:
   /// `transport` must outlive it.
@@ -37,6 +48,14 @@ class MessageWriter {
 
   /// Sends a message, in one frame or several. Parks. Errors: kClosed behind a Close; kTimeout, "write"; the transport's.
   [[nodiscard]] Result<void> message(Opcode opcode, std::string_view bytes);
+
+  /// A message in pieces: begin(), piece() …, leave(). In between others' messages wait. Errors: the context's; kCanceled after a
+  /// message that was left unfinished (I4).
+  [[nodiscard]] Result<void> begin(Opcode opcode, const Context& ctx);
+  /// Sends some of it. Errors: as message(); then only leave() may follow, as behind the last piece.
+  [[nodiscard]] Result<void> piece(std::string_view bytes, More more);
+  void leave() noexcept;
+
   /// Sends a Ping or a Pong. Errors: as message().
   [[nodiscard]] Result<void> control(Opcode opcode, std::string_view payload);
   /// Sends a Close, unless one was sent; nothing follows it. `ctx` ends the wait for the frame that is under way.
@@ -47,8 +66,9 @@ class MessageWriter {
   [[nodiscard]] std::optional<Error> failure() const noexcept;
 
  private:
-  [[nodiscard]] Result<void> plain(Opcode opcode, std::string_view bytes);
-  [[nodiscard]] Result<void> compressed(Opcode opcode, std::string_view bytes);
+  [[nodiscard]] Result<void> plain(std::string_view bytes, bool last);
+  [[nodiscard]] Result<void> compressed(std::string_view bytes, More more);
+  [[nodiscard]] Result<void> fragment(std::string_view payload, bool fin);
   [[nodiscard]] Result<void> frame(FrameHead head, std::string_view payload);
   [[nodiscard]] Result<void> put(FrameHead head, std::string_view payload, Duration timeout);
   [[nodiscard]] Result<void> give_up(const Error& why);
@@ -63,7 +83,17 @@ class MessageWriter {
   const Duration close_timeout_;
 
   Mutex message_lock_;
-  std::unique_ptr<Deflater> deflater_;  // guarded by message_lock_. Null: nothing is compressed
+  // Guarded by message_lock_.
+  std::unique_ptr<Deflater> deflater_;  // null: nothing is compressed
+  struct UnderWay {
+    Opcode next = Opcode::kBinary;  // of the next frame
+    bool begun = false;             // a byte was taken, or a frame was sent
+    bool ended = false;             // its last frame was sent
+    bool compress = false;
+    std::string out = {};  // compressed, and not sent
+  };
+  UnderWay message_;
+  bool unfinished_ = false;  // I4
 
   Mutex frame_lock_;
   // Guarded by frame_lock_.

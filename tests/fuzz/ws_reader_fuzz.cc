@@ -1,9 +1,12 @@
-// MessageReader: where the reads of a stream end makes no difference; without compression a simple reading of RFC 6455 s5 tells
-// the same messages and the same fault, and at which byte it shows (ws_reader.h, I1); no message is beyond the limits; messages
-// of any bytes survive being compressed, cut into frames, masked and read.
+// MessageReader: where the reads of a stream end makes no difference, nor how much room there is for a message at a time; without
+// compression a simple reading of RFC 6455 s5 tells the same messages and the same fault, and at which byte it shows
+// (ws_reader.h, I1); no message is beyond the limits; messages of any bytes survive being compressed, cut into frames, masked
+// and read.
 //
 // Input: a byte for the role (bit 0) and the limits (1), a byte for compression, 4 for the splits, the stream.
 #include <heddle/http/internal/ws_reader.h>
+
+#include <utility>
 
 #include "fuzz.h"
 #include "utf8.h"
@@ -22,22 +25,30 @@ struct Reading {
 };
 
 Reading read_pieces(const std::vector<std::string_view>& pieces, Role role, const Limits& limits,
-                    const std::optional<Agreed>& deflate) {
+                    const std::optional<Agreed>& deflate, std::size_t room = MessageReader::kWhole) {
   MessageReader reader(role, limits, deflate);
   Reading out;
+  std::string begun;
   std::size_t fed = 0;
   for (const std::string_view piece : pieces) {
     const fuzz::Exact exact(piece);
     fed += piece.size();
     std::string_view in = exact;
-    while (!in.empty()) {
-      const Event event = reader.step(in);
+    while (!in.empty() || reader.pending()) {
+      const Event event = reader.step(in, room);
       FUZZ_CHECK(out.fault == 0 || event == Event::kMore);
       switch (event) {
         case Event::kMore: FUZZ_CHECK(in.empty()); break;
+        case Event::kData: {
+          FUZZ_CHECK(room != MessageReader::kWhole && reader.in_message());
+          const std::string piece_of_it = reader.take_message();
+          FUZZ_CHECK(!piece_of_it.empty() && piece_of_it.size() <= room);
+          begun += piece_of_it;
+          break;
+        }
         case Event::kMessage: {
           const bool text = reader.is_text();
-          out.events.push_back((text ? "text:" : "binary:") + reader.take_message());
+          out.events.push_back((text ? "text:" : "binary:") + std::exchange(begun, {}) + reader.take_message());
           const std::string_view message = std::string_view(out.events.back()).substr(text ? 5 : 7);
           FUZZ_CHECK(message.size() <= limits.max_message);
           FUZZ_CHECK(!text || fuzz::is_utf8(message));
@@ -198,6 +209,8 @@ void check_stream(std::string_view stream, std::uint64_t seed, Role role, const 
   const Reading bytes = read_pieces(fuzz::cut(stream, 0), role, limits, deflate);
   FUZZ_SAME(show(whole), show(bytes));
   FUZZ_SAME(show(whole), show(read_pieces(fuzz::cut(stream, seed), role, limits, deflate)));
+  const std::size_t room = 1 + seed % 100;
+  FUZZ_SAME(show(whole), show(read_pieces(fuzz::cut(stream, seed), role, limits, deflate, room)));
   const Reading simple = Simple(stream, role, limits, deflate.has_value()).read();
   if (simple.complete) {
     FUZZ_SAME(show(simple), show(bytes));

@@ -9,13 +9,6 @@ namespace {
 
 constexpr std::uint64_t kSeeds = 200;
 
-Options calm() {
-  Options options;
-  options.ping_interval = 0s;
-  options.idle_timeout = 0s;
-  return options;
-}
-
 struct Two {
   explicit Two(std::size_t capacity = 65536)
       : ends(net::memory_pair({.capacity = capacity})),
@@ -26,8 +19,6 @@ struct Two {
   Connection server;
   Connection client;
 };
-
-std::string_view code_of(const Result<void>& result) { return result ? "ok" : to_string(result.error().code); }
 
 TEST(WsChannels, echo_until_the_peer_closes) {
   heddle::test::explore(kSeeds, [] {

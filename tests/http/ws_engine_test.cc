@@ -11,27 +11,6 @@ namespace {
 
 constexpr std::uint64_t kSeeds = 100;
 
-Options calm() {
-  Options options;
-  options.ping_interval = 0s;
-  options.idle_timeout = 0s;
-  return options;
-}
-
-Connection connection_on(net::Transport& at, Role role, const Options& options = calm(),
-                         const std::optional<Agreed>& deflate = {}, const Context& ctx = {}) {
-  return Connection(engine_on(at, role, options, deflate, ctx));
-}
-
-std::string_view code_of(const Result<void>& result) { return result ? "ok" : to_string(result.error().code); }
-
-// A text that no two numbers or places share.
-std::string text_of(std::size_t size, std::size_t seed) {
-  std::string out(size, '\0');
-  for (std::size_t i = 0; i < size; ++i) out[i] = static_cast<char>('a' + (i * 31 + seed * 17 + i / 97) % 26);
-  return out;
-}
-
 TEST(WsEngine, messages_of_all_sizes_come_whole_in_frames_or_one_compressed_or_not) {
   heddle::test::run(
       [] {

@@ -1,6 +1,9 @@
 // WebSockets between our own client and our own server, on real sockets, over whichever back end HEDDLE_POLLER names. Nothing may
 // be left behind: no goroutine, no descriptor.
 #include <atomic>
+#include <vector>
+
+#include <heddle/net/copy.h>
 
 #include "client_test_util.h"
 #include "ws_test_util.h"
@@ -83,6 +86,49 @@ TEST(WsLoopback, large_messages_both_ways_at_once_compressed_or_not) {
         for (std::size_t k = 0; k < got->data.size(); ++k) wrong += got->data[k] != static_cast<char>((k * k + i) >> 3);
         EXPECT_EQ(wrong, 0u);
       }
+      all.wait();
+      EXPECT_TRUE(socket->close());
+    }
+  });
+}
+
+TEST(WsLoopback, a_message_that_nobody_holds_goes_there_and_back_in_pieces) {
+  with_network([] {
+    for (const bool compressed : {false, true}) {
+      Options options = patient();
+      options.compression.enabled = compressed;
+      options.max_message = 4 << 20;
+      OwnServer server(handler(
+          [](Connection& socket) {
+            while (Result<Reader> in = socket.next_reader()) {
+              Result<Writer> out = socket.next_writer(in->kind());
+              if (!out || !net::copy(*out, *in) || !out->close()) break;
+            }
+          },
+          options));
+      Client client(plain());
+      Result<Connection> socket = dial(client, ws_url(server), options);
+      ASSERT_TRUE(socket) << socket.error().message();
+      std::string piece(60'000, '\0');
+      for (std::size_t k = 0; k < piece.size(); ++k) piece[k] = static_cast<char>((k * k) >> 3);
+      constexpr std::size_t kPieces = 30;
+      WaitGroup all;
+      all.go([&] {
+        Result<Writer> out = socket->next_writer(Kind::kBinary);
+        ASSERT_TRUE(out);
+        for (std::size_t i = 0; i < kPieces; ++i) EXPECT_TRUE(out->write(piece));
+        EXPECT_TRUE(out->close());
+      });
+      Result<Reader> in = socket->next_reader();
+      ASSERT_TRUE(in);
+      std::size_t size = 0;
+      std::size_t wrong = 0;
+      std::vector<std::byte> buf(5000);
+      for (Result<std::size_t> n = in->read(buf); n && *n != 0; n = in->read(buf)) {
+        for (std::size_t k = 0; k < *n; ++k, ++size) wrong += static_cast<char>(buf[k]) != piece[size % piece.size()];
+      }
+      EXPECT_EQ(size, kPieces * piece.size());
+      EXPECT_EQ(wrong, 0U);
       all.wait();
       EXPECT_TRUE(socket->close());
     }

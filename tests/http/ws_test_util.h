@@ -129,6 +129,31 @@ inline std::unique_ptr<Engine> engine_on(net::Transport& at, Role role, const Op
       Engine::Setup{.role = role, .deflate = deflate, .subprotocol = "", .ctx = ctx, .drain = {}});
 }
 
+/// Without clocks.
+inline Options calm() {
+  Options options;
+  options.ping_interval = 0s;
+  options.idle_timeout = 0s;
+  return options;
+}
+
+inline Connection connection_on(net::Transport& at, Role role, const Options& options = calm(),
+                                const std::optional<Agreed>& deflate = {}, const Context& ctx = {}) {
+  return Connection(engine_on(at, role, options, deflate, ctx));
+}
+
+template <class T>
+std::string_view code_of(const Result<T>& result) {
+  return result ? "ok" : to_string(result.error().code);
+}
+
+/// A text that no two numbers or places share.
+inline std::string text_of(std::size_t size, std::size_t seed) {
+  std::string out(size, '\0');
+  for (std::size_t i = 0; i < size; ++i) out[i] = static_cast<char>('a' + (i * 31 + seed * 17 + i / 97) % 26);
+  return out;
+}
+
 /// Reads a transport to its end.
 inline std::string read_to_end(net::Transport& at) {
   std::string all;
