@@ -120,15 +120,21 @@ void Output::send_some() noexcept {
   }
 }
 
+void Output::send_meanwhile() {
+  // relaxed: as in send_some().
+  if (flight_.load(std::memory_order_relaxed) != kNone && block_->begin + aloft_ != block_->committed) join();
+  send_some();
+  send_aside();
+}
+
 void Output::send_aside() noexcept {
   // relaxed: as in send_some().
   if (failed() || !pending() || flight_.load(std::memory_order_relaxed) != kNone) return;
   flight_.store(kFlying, std::memory_order_relaxed);  // relaxed: start_g() publishes it
+  aloft_ = block_->committed - block_->begin;
   try {
     static constexpr GoOptions kOptions{.name = "http send", .stack = StackSize::kSmall};
-    go(kOptions, [this, bytes = block_->data + block_->begin, size = std::size_t{block_->committed - block_->begin}] {
-      fly(bytes, size);
-    });
+    go(kOptions, [this, bytes = block_->data + block_->begin, size = std::size_t{aloft_}] { fly(bytes, size); });
   } catch (const std::bad_alloc&) {
     flight_.store(kNone, std::memory_order_relaxed);  // relaxed: nobody else knows of it; the next flush sends
   }

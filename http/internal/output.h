@@ -95,6 +95,9 @@ class Output {
   std::uint64_t flush_with_file(int file, std::uint64_t offset, std::uint64_t size);
   /// Sends what the peer takes now. Never parks.
   void send_some() noexcept;
+  /// Before the owner waits for what the peer may send only when it has all of this: sends what the peer takes now, and has
+  /// the rest sent aside. Parks only if some is aside already and this is behind it.
+  void send_meanwhile();
   /// Has what is committed sent by a goroutine of its own. Never parks, writes nothing itself: may be called with locks
   /// held, and is, as the on-park hook.
   void send_aside() noexcept;
@@ -129,6 +132,7 @@ class Output {
   Block* block_ = nullptr;
   Error error_{};
   std::atomic<std::uintptr_t> flight_{kNone};  // by the owner and the one aside
+  std::uint32_t aloft_ = 0;                    // bytes the one aside was given
   std::uint32_t flown_ = 0;                    // bytes the one aside has sent; read after it has landed
   Error flight_error_{};                       // and why it sent no more
   OutputMeter* meter_ = nullptr;               // of the running request, if anybody wants to know

@@ -211,7 +211,7 @@ Result<std::size_t> ServerConn::read_body(std::span<std::byte> to) {
     if (body.fault != 0) return std::unexpected(body.error);
     if (body.done) return 0;
     if (continue_due_ && !send_continue()) return std::unexpected(body_ended(false));
-    if (!split_) out_.send_some();  // what the hook would have done at more cost
+    if (!split_) out_.send_meanwhile();  // what the hook would have done at more cost
     const std::int64_t since = nanotime();
     lock_.lock();
     if (pull_body_locked()) {

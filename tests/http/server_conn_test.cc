@@ -399,6 +399,56 @@ TEST(ServerConn, a_requests_views_hold_until_its_handler_returns) {
   });
 }
 
+// The client has sent a part of a body that nobody reads, and waits for the response before it sends the rest.
+TEST(ServerConn, a_response_does_not_wait_for_the_rest_of_a_body_that_nobody_reads) {
+  for (const std::string& begun :
+       {post("/ignore", std::string(10, 'x')), chunked("/ignore", "5\r\nhello\r\n0\r\n\r\n")}) {
+    on_one_p([&] {
+      Rig rig;
+      rig.stream.take_in_all(50);
+      rig.stream.send(begun.substr(0, begun.size() - 6));
+      rig.stream.settle();
+      EXPECT_EQ(rig.stream.written().size(), 50u);
+      rig.stream.take_in_all(MemoryStream::kNoLimit);
+      rig.stream.settle();
+      EXPECT_EQ(rig.responses(), std::vector<std::string>{"200 cl=7 [ignored]"});
+      rig.stream.send(begun.substr(begun.size() - 6) + get("/hello"));
+      rig.stream.settle();
+      EXPECT_EQ(rig.responses(), (std::vector<std::string>{"200 cl=7 [ignored]", kHello}));
+    });
+  }
+}
+
+// What was written while something before it was on its way does not wait for the handler's next write.
+TEST(ServerConn, what_is_written_does_not_wait_for_a_body_that_is_waited_for) {
+  for (const bool slow : {false, true}) {
+    on_one_p([slow] {
+      Rig rig([](Request& r, ResponseWriter& w) {
+        std::byte one[1];
+        w.flush();
+        for (const char c : {'a', 'b', 'c'}) {
+          w.write(std::string(50, c));
+          static_cast<void>(r.read(one));
+        }
+      });
+      rig.stream.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n");
+      rig.stream.settle();
+      std::string wanted = std::string(50, 'a');
+      EXPECT_EQ(rig.responses().back(), "200 chunked cut [" + wanted + "]");
+      for (const char c : {'b', 'c'}) {
+        rig.stream.take_in_all(10);
+        rig.stream.send("x");
+        rig.stream.settle();
+        if (slow && c == 'b') continue;  // the next one is behind what has not gone
+        rig.stream.take_in_all(MemoryStream::kNoLimit);
+        rig.stream.settle();
+        wanted = std::string(50, 'a') + std::string(50, 'b') + (c == 'c' ? std::string(50, 'c') : "");
+        EXPECT_EQ(rig.responses().back(), "200 chunked cut [" + wanted + "]");
+      }
+    });
+  }
+}
+
 TEST(ServerConn, streams_both_ways_at_once) {
   on_one_p([] {
     Rig rig;
