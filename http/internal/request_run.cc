@@ -294,7 +294,12 @@ std::int64_t ServerConn::body_deadline(std::int64_t now) const noexcept {
 // The body ends here and is not whole: an error that stays, and the status for a handler that says nothing.
 Error ServerConn::body_ended(bool timed_out) noexcept {
   Body& body = x_->body;
-  const Code code = timed_out ? Code::kTimeout : dead_ || (!split_ && out_.failed()) ? Code::kReset : Code::kEof;
+  bool dead = false;
+  {
+    LockGuard guard(lock_);
+    dead = dead_;
+  }
+  const Code code = timed_out ? Code::kTimeout : dead || (!split_ && out_.failed()) ? Code::kReset : Code::kEof;
   body.fault = timed_out ? kStatusRequestTimeout : kStatusBadRequest;
   body.error = Error{code, 0, "read body"};
   return body.error;

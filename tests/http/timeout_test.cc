@@ -1,4 +1,6 @@
 // Time limits, with a clock that a test moves: what starts each, what it ends in.
+#include <heddle/core/wait_group.h>
+
 #include "http_test.h"
 
 namespace heddle::http::test {
@@ -376,6 +378,36 @@ TEST(Shutdown, leaves_a_handler_that_does_not_return_without_a_connection) {
     EXPECT_EQ(rig->stream.written(), "");
     EXPECT_TRUE(rig->stream.gone());
   });
+}
+
+// The handler has found its body cut short, and has not moved since: what the cut does goes beside that look.
+TEST(Shutdown, cuts_beside_a_handler_that_has_just_met_the_end_of_its_body) {
+  RunOptions options;
+  options.procs = 3;
+  options.preempt = false;
+  run(
+      [] {
+        std::atomic<bool> met{false};
+        std::atomic<bool> stopped{false};
+        Rig rig([&](Request& r, ResponseWriter&) {
+          std::byte one[1];
+          EXPECT_FALSE(r.read(one));
+          // relaxed: orders nothing, or it would hide what TSan is to see.
+          met.store(true, std::memory_order_relaxed);
+          while (!stopped.load(std::memory_order_relaxed)) {
+          }
+        });
+        rig.stream.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n");
+        rig.stream.end();
+        EXPECT_TRUE(rig.stream.pump_until([&] { return met.load(std::memory_order_relaxed); }));
+        WaitGroup stop;
+        stop.go([&] { EXPECT_FALSE(rig.server.shutdown(0s)); });
+        EXPECT_TRUE(rig.stream.pump_until([&] { return rig.stream.shut(); }));
+        stopped.store(true, std::memory_order_relaxed);
+        EXPECT_TRUE(rig.stream.pump_until([&] { return rig.stream.gone(); }));
+        stop.wait();
+      },
+      options);
 }
 
 TEST(Shutdown, accepts_nobody_afterwards) {
