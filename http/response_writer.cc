@@ -287,7 +287,7 @@ bool ResponseWriter::begin(std::uint64_t guess) {
     mode_ = Mode::kMeasured;
     length_ = guess;
   }
-  close_ = close_ || conn_.must_close();
+  close_ = said_close_ = close_ || conn_.must_close();
   char* const start = out_.tail();
   char* to = put_status_line(start, status_);
   to = put_date_line(to);
@@ -418,6 +418,10 @@ std::uint64_t ResponseWriter::send_file(int file, std::uint64_t offset, std::uin
 }
 
 void ResponseWriter::commit() noexcept {
+  // What close_connection() has decided since the head was made. Other heads are made anew when they are committed.
+  const bool made_once = mode_ == Mode::kFixed || mode_ == Mode::kNoBody;
+  if (close_ && !said_close_ && !committed_ && made_once) [[unlikely]]
+    said_close_ = rewrite_tail(mode_, length_, {});  // without room for it, it goes unsaid
   committed_ = true;
   conn_.note_committed();
   out_.commit();
@@ -434,7 +438,7 @@ bool ResponseWriter::finish() {
   if (mode_ == Mode::kMeasured && trailers_ != nullptr && !to_stream()) return false;
   switch (mode_) {
     case Mode::kMeasured:
-      if (written_ != length_ && !rewrite_tail(Mode::kMeasured, written_, {})) return false;
+      if ((written_ != length_ || close_ != said_close_) && !rewrite_tail(Mode::kMeasured, written_, {})) return false;
       break;
     case Mode::kFixed: commit(); return written_ == length_ || head_only_;
     case Mode::kChunked:

@@ -182,7 +182,8 @@ class ResponseWriter {
   /// Source:  RFC 9110 s9.3.6.
   [[nodiscard]] Result<net::Transport*> tunnel();
 
-  /// Ends the connection after this response, and says so in it.
+  /// Ends the connection after this response, and says so in it if its head has not been sent yet (but for a body of an
+  /// announced length that leaves no room in the buffer).
   void close_connection() noexcept { close_ = true; }
 
   /// Gives the response up where it is: the connection is closed without the end that a whole body has, so that the
@@ -258,6 +259,7 @@ class ResponseWriter {
   bool status_set_ = false;
   bool length_set_ = false;
   bool close_ = false;
+  bool said_close_ = false;  // close_, as the head has it
   bool cut_ = false;
   bool committed_ = false;  // some of it may be on the wire
   int status_ = 200;

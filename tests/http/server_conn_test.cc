@@ -560,6 +560,56 @@ TEST(ServerConn, closes_in_stages) {
   });
 }
 
+TEST(ServerConn, says_close_whenever_the_handler_decides_it_before_the_head_is_sent) {
+  const std::pair<std::string_view, std::string> cases[] = {{"measured", "200 cl=3 close [bye]"},
+                                                            {"length", "200 cl=3 close [bye]"},
+                                                            {"large", "200 cl=60003 close [size 60003]"},
+                                                            {"stream", "200 chunked close [bye]"},
+                                                            {"none", "204 close"}};
+  for (const auto& [way, wanted] : cases) {
+    on_one_p([&] {
+      Rig rig([&](Request&, ResponseWriter& w) {
+        if (way == "length") w.set_header("Content-Length", "3");
+        if (way == "large") w.set_header("Content-Length", "60003");
+        if (way == "none") w.status(204);
+        w.write(way == "none" ? "" : "bye");
+        w.close_connection();
+        if (way == "large") w.write(std::string(60'000, 'x'));
+        if (way == "stream") w.flush();
+      });
+      rig.stream.send(get("/"));
+      rig.stream.settle();
+      EXPECT_EQ(rig.responses(), std::vector<std::string>{wanted});
+    });
+  }
+}
+
+// There is no room in the buffer for one more field.
+TEST(ServerConn, a_late_close_costs_no_byte_of_a_full_buffer) {
+  on_one_p([] {
+    std::size_t said = 0;
+    for (std::size_t size = 16'150; size < 16'350; ++size) {
+      Rig rig([size](Request&, ResponseWriter& w) {
+        w.set_header("Content-Length", std::to_string(size));
+        w.write(std::string(size, 'x'));
+        w.close_connection();
+      });
+      rig.stream.send(get("/"));
+      rig.stream.settle();
+      const std::string n = std::to_string(size);
+      const std::string answer = rig.responses().at(0);
+      if (answer == "200 cl=" + n + " close [size " + n + "]") {
+        ++said;
+      } else {
+        EXPECT_EQ(answer, "200 cl=" + n + " [size " + n + "]");
+      }
+      EXPECT_TRUE(rig.stream.shut());
+    }
+    EXPECT_GT(said, 0u);
+    EXPECT_LT(said, 200u);
+  });
+}
+
 TEST(ServerConn, refuses_fields_that_would_break_the_response) {
   on_one_p([] {
     Rig rig([](Request&, ResponseWriter& w) {
