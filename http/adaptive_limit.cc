@@ -37,7 +37,7 @@ bool AdaptiveLimiter::enter() {
       return false;
     }
     ++waiting_;
-    const TimePoint until = now() + options_.max_wait;
+    const TimePoint until = TimePoint(Duration(nanos_after(nanotime(), options_.max_wait)));
     while (!room() && turn_.wait_until(guard, until) != std::cv_status::timeout) {
     }
     --waiting_;

@@ -8,6 +8,7 @@
 #include <heddle/core/check.h>
 #include <heddle/core/go.h>
 #include <heddle/core/park.h>
+#include <heddle/http/internal/wall_clock.h>
 
 namespace heddle::http {
 
@@ -190,7 +191,7 @@ void Output::join() {
 
 Result<void> Output::wait() {
   set_on_park(nullptr, nullptr);  // while this goroutine sends, nobody else may
-  return stream_->wait_writable(stall_ > Duration::zero() ? now() + stall_ : kNoDeadline);
+  return stream_->wait_writable(TimePoint(Duration(deadline_after(nanotime(), stall_))));
 }
 
 bool Output::fail(const Error& error) noexcept {

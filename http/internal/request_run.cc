@@ -23,10 +23,6 @@ namespace {
 
 constexpr std::size_t kMaxMethod = 20;  // longer than any that is known
 
-std::int64_t after(std::int64_t now, std::chrono::nanoseconds d) noexcept {
-  return d > Duration::zero() ? nanos_after(now, d) : kNever;
-}
-
 }  // namespace
 
 // A goroutine that a handler left as it found it goes on with the next request if that is there already: no handler can
@@ -281,14 +277,14 @@ bool ServerConn::pull_body_locked() {
 }
 
 std::int64_t ServerConn::body_deadline(std::int64_t now) const noexcept {
-  const std::int64_t silence = core_.options.body_timeout.count();
-  if (silence <= 0) return kNever;
+  const Duration silence = core_.options.body_timeout;
+  if (silence <= Duration::zero()) return kNever;
   const std::uint64_t rate = core_.options.min_body_rate;
-  if (rate == 0) return now + silence;
+  if (rate == 0) return nanos_after(now, silence);
   // What it may have waited in all: one silence, and the time that the bytes so far were worth.
   const std::uint64_t received = std::min<std::uint64_t>(x_->body.received, std::uint64_t{1} << 33);
   const auto earned = static_cast<std::int64_t>(received * 1'000'000'000 / rate);
-  return now + std::min(silence, silence + earned - waited_);
+  return nanos_after(now, std::min(silence, Duration(nanos_after(silence.count(), Duration(earned - waited_)))));
 }
 
 // The body ends here and is not whole: an error that stays, and the status for a handler that says nothing.
@@ -404,13 +400,13 @@ bool ServerConn::hand_over_locked() {
   if (ended_ || dead_ || out_.failed()) return false;
   const std::int64_t now = coarse_now();
   if (x_->begin != x_->filled) {
-    arm_locked(after(now, core_.options.header_timeout));
+    arm_locked(deadline_after(now, core_.options.header_timeout));
     // release: gives home the exchange and all else; pairs with the acquire in on_data() and on_end().
     state_.store(State::kHead, std::memory_order_release);
     return true;
   }
   give_exchange();
-  std::int64_t deadline = after(now, core_.options.idle_timeout);
+  std::int64_t deadline = deadline_after(now, core_.options.idle_timeout);
   if (core_.phase() != ServerPhase::kServing) [[unlikely]] {
     stopping_seen_ = true;
     // relaxed: stored before the phase.

@@ -21,10 +21,6 @@ constexpr std::size_t kMaxQueued = 64 * 1024;  // bytes that wait for a busy gor
 constexpr const char* kClientOp = "http request";
 constexpr int kLingerTimes = 10;  // how often input may renew the linger clock
 
-std::int64_t after(std::int64_t now, std::chrono::nanoseconds d) noexcept {
-  return d > Duration::zero() ? nanos_after(now, d) : kNever;
-}
-
 }  // namespace
 
 ServerConn::ServerConn(ServerCore& core, net::Stream& stream, const Peer& peer) noexcept
@@ -37,7 +33,7 @@ ServerConn::~ServerConn() {
 
 void ServerConn::start() {
   LockGuard guard(lock_);
-  arm_locked(after(coarse_now(), core_.options.header_timeout));
+  arm_locked(deadline_after(coarse_now(), core_.options.header_timeout));
 }
 
 // ---- bytes ----
@@ -83,7 +79,8 @@ void ServerConn::feed(std::span<const std::byte> bytes) {
   // relaxed: nobody else moves it while it is ours.
   state_.store(State::kHead, std::memory_order_relaxed);
   if (served_)
-    arm_locked(after(coarse_now(), core_.options.header_timeout));  // the first head's clock runs since start()
+    arm_locked(
+        deadline_after(coarse_now(), core_.options.header_timeout));  // the first head's clock runs since start()
 }
 
 // The head in x_ is whole, or refused. Throws std::bad_alloc.
@@ -272,10 +269,12 @@ void ServerConn::arm_locked(std::int64_t when) {
 // RFC 9112 s9.6: our end of stream first, then the peer's bytes are read away until its own, then the close.
 void ServerConn::begin_linger_locked() {
   const std::int64_t now = coarse_now();
-  linger_until_ = nanos_after(now, core_.options.linger_timeout * kLingerTimes);
+  const Duration limit = core_.options.linger_timeout;
+  const bool ends = limit > Duration::zero() && limit <= Duration::max() / kLingerTimes;
+  linger_until_ = ends ? nanos_after(now, limit * kLingerTimes) : kNever;
   stream_.shutdown_write();
   let_more_come_locked();
-  arm_locked(nanos_after(now, core_.options.linger_timeout));
+  arm_locked(deadline_after(now, limit));
   // release: gives home all that the goroutine had; pairs with the acquire in on_data() and on_end(). The last step:
   // from here on home may close.
   state_.store(State::kLinger, std::memory_order_release);
@@ -290,7 +289,7 @@ void ServerConn::linger_at_home() {
 void ServerConn::linger_on() {
   LockGuard guard(lock_);
   const std::int64_t now = coarse_now();
-  deadline_ = std::min(nanos_after(now, core_.options.linger_timeout), linger_until_);
+  deadline_ = std::min(deadline_after(now, core_.options.linger_timeout), linger_until_);
 }
 
 void ServerConn::close_at_home() {

@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <heddle/core/clock.h>
+
 namespace heddle::http {
 
 /// "Date: Sat, 21 Nov 2026 02:47:38 GMT\r\n": always this long.
@@ -18,6 +20,11 @@ char* put_date_line(char* to) noexcept;
 
 /// nanotime() to within a tick. Threads: any.
 [[nodiscard]] std::int64_t coarse_now() noexcept;
+
+/// When a time-out of options.h that begins at `now` is over: kNever if it is zero or less, or too long for an end.
+[[nodiscard]] inline std::int64_t deadline_after(std::int64_t now, Duration limit) noexcept {
+  return limit > Duration::zero() ? nanos_after(now, limit) : kNever;
+}
 
 namespace detail {
 /// Makes coarse_now() read nanotime(), which a test may have replaced. Threads: any; another thread may go on by the kernel's

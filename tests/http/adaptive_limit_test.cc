@@ -67,6 +67,18 @@ TEST(AdaptiveLimit, shrinks_while_latency_is_a_multiple_and_comes_back) {
   });
 }
 
+TEST(AdaptiveLimit, waits_for_the_longest_duration_there_is) {
+  on_one_p([] {
+    AdaptiveLimiter limiter({.initial_limit = 1, .min_limit = 1, .max_wait = Duration::max()});
+    EXPECT_TRUE(limiter.enter());
+    WaitGroup wg;
+    wg.go([&] { EXPECT_TRUE(limiter.enter()); });
+    while (limiter.stats().waiting == 0) gosched();
+    limiter.leave(1ms);
+    wg.wait();
+  });
+}
+
 TEST(AdaptiveLimit, stays_where_it_is_while_it_is_not_needed) {
   const FakeTime time;
   on_one_p([] {

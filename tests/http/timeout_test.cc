@@ -215,6 +215,49 @@ TEST(Timeouts, a_lingering_close_ends_although_the_client_goes_on) {
   });
 }
 
+TEST(Timeouts, the_longest_duration_is_no_limit) {
+  static constexpr Duration kForever = Duration::max();
+  FakeTime time;
+  timed([] {  // for a body, and for who takes the response
+    Rig rig(faces, {.header_timeout = kForever,
+                    .idle_timeout = kForever,
+                    .body_timeout = kForever,
+                    .write_timeout = kForever,
+                    .linger_timeout = kForever});
+    rig.stream.take_in_all(50);
+    rig.stream.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nConnection: close\r\n\r\nab");
+    rig.stream.settle();
+    pass(rig, 10'000s, 1000s);
+    rig.stream.send("cd");
+    rig.stream.settle();
+    pass(rig, 10'000s, 1000s);
+    rig.stream.take_in_all(MemoryStream::kNoLimit);
+    rig.stream.settle();
+    EXPECT_EQ(rig.responses(), std::vector<std::string>{"200 cl=4 close [abcd]"});
+  });
+}
+
+TEST(Timeouts, a_lingering_close_without_a_limit_waits_for_the_client) {
+  FakeTime time;
+  for (const Duration limit : {Duration::zero(), Duration::max()}) {
+    timed([&] {
+      Rig rig(faces, {.linger_timeout = limit});
+      rig.stream.send("garbage\r\n\r\n");
+      rig.stream.settle();
+      EXPECT_TRUE(rig.stream.shut());
+      for (int i = 0; i < 10; ++i) {
+        pass(rig, 1000s, 100s);
+        rig.stream.send("more");
+        rig.stream.settle();
+        EXPECT_FALSE(rig.stream.closed());
+      }
+      rig.stream.end();
+      rig.stream.settle();
+      EXPECT_TRUE(rig.stream.gone());
+    });
+  }
+}
+
 // ---- shutdown ----
 
 struct Stopped {
