@@ -134,12 +134,10 @@ bool RouteTree::has_with_slash(std::string_view host, Method method, const Split
 
 std::vector<Method> RouteTree::methods(std::string_view host, const SplitPath& path) const {
   std::vector<Method> all;
-  Views<Pattern::kMaxNames> values;
+  RouteMatch match;
   for (std::size_t i = 0; i < kMethods; ++i) {
-    Walk walk{path, path.slash(), values};
-    if (on_hosts(host, [&](const Host& h) { return find(h, static_cast<Method>(i), walk); }) != nullptr) {
-      all.push_back(static_cast<Method>(i));
-    }
+    const auto method = static_cast<Method>(i);
+    if (find(host, method, path, match) || (!path.slash() && has_with_slash(host, method, path))) all.push_back(method);
   }
   return all;
 }

@@ -52,7 +52,7 @@ class RouteTree {
   /// Like find(), for `path` with a slash at its end, which it has not; only a pattern that ends there, too, counts.
   [[nodiscard]] bool has_with_slash(std::string_view host, Method method, const SplitPath& path) const;
 
-  /// The methods with which find() would find something, in the order of Method. Empty: with none.
+  /// The methods with which find() would find something, or has_with_slash() would, in the order of Method. Empty: with none.
   [[nodiscard]] std::vector<Method> methods(std::string_view host, const SplitPath& path) const;
 
   [[nodiscard]] bool has_hosts() const noexcept { return hosts_.size() > (any_host_ != nullptr ? 1U : 0U); }

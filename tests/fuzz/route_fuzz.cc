@@ -11,6 +11,7 @@
 #include <map>
 #include <set>
 #include <stdexcept>
+#include <utility>
 
 #include "fuzz.h"
 
@@ -183,19 +184,21 @@ class Routes {
     std::vector<Method> methods;
     for (std::size_t i = 0; i <= static_cast<std::size_t>(Method::kUnlink); ++i) {
       ask.method = static_cast<Method>(i);
-      if (best(ask) != nullptr) methods.push_back(ask.method);
+      if (best(ask) != nullptr || is_there_with_slash(ask)) methods.push_back(ask.method);
     }
     FUZZ_CHECK(tree_.methods(host, path) == methods);
-    if (ask.slash) return;
-    // With a slash more: a pattern that ends there, too.
     ask.method = method;
-    ask.slash = true;
-    const Pattern* const with_slash = best(ask);
-    FUZZ_CHECK(tree_.has_with_slash(host, method, path) ==
-               (with_slash != nullptr && with_slash->segments.size() == ask.segments.size() + 1));
+    if (!ask.slash) FUZZ_CHECK(tree_.has_with_slash(host, method, path) == is_there_with_slash(ask));
   }
 
  private:
+  // With a slash more, which it has not: a pattern that ends there, too.
+  [[nodiscard]] bool is_there_with_slash(Ask ask) const {
+    if (std::exchange(ask.slash, true)) return false;
+    const Pattern* const with_slash = best(ask);
+    return with_slash != nullptr && with_slash->segments.size() == ask.segments.size() + 1;
+  }
+
   // The most specific of all that match: with a host before those without, then the one that no other one is a part of.
   [[nodiscard]] const Pattern* best(const Ask& ask) const {
     const Pattern* best = nullptr;

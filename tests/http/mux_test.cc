@@ -53,6 +53,34 @@ TEST(Mux, answers_404_and_405_with_allow) {
   EXPECT_EQ(ask("HEAD /only", "h"), std::vector<std::string>{"405 cl=23 Allow=POST"});
 }
 
+// Whoever may GET "/a/" by way of "/a" is told so, and not that there is nothing.
+TEST(Mux, allows_what_the_slash_would_lead_to) {
+  Mux mux;
+  for (const char* p : {"GET /below/", "PUT /end/{$}", "GET /end", "POST /rest/{x...}", "GET /one/{x}/", "DELETE /"}) {
+    mux.handle(p, [](Request&, ResponseWriter&) {});
+  }
+  const auto allow = [&](std::string_view line) {
+    std::string said;
+    on_one_p([&] {
+      Rig rig(mux);
+      rig.stream.send(std::string(line) + " HTTP/1.1\r\nHost: a\r\n\r\n");
+      rig.stream.settle();
+      said = rig.stream.written();
+    });
+    const std::size_t at = said.find("\r\nAllow: ");
+    return said.substr(9, 3) + (at == said.npos ? "" : said.substr(at + 8, said.find("\r\n", at + 2) - at - 8));
+  };
+  EXPECT_EQ(allow("POST /below"), "405 GET, HEAD, DELETE");
+  EXPECT_EQ(allow("POST /below/"), "405 GET, HEAD, DELETE");
+  EXPECT_EQ(allow("POST /end"), "405 GET, HEAD, PUT, DELETE");
+  EXPECT_EQ(allow("POST /end/"), "405 PUT, DELETE");
+  EXPECT_EQ(allow("PUT /end"), "308");
+  EXPECT_EQ(allow("GET /rest"), "405 POST, DELETE");
+  EXPECT_EQ(allow("POST /one/1"), "405 GET, HEAD, DELETE");
+  EXPECT_EQ(allow("POST /one"), "405 DELETE");
+  EXPECT_EQ(allow("POST /below/x/"), "405 GET, HEAD, DELETE");
+}
+
 TEST(Mux, refuses_wrong_patterns) {
   Mux mux = example();
   auto nothing = [](Request&, ResponseWriter&) {};
