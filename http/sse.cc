@@ -61,6 +61,7 @@ Result<void> SseWriter::comment(std::string_view text) {
 
 Result<void> SseWriter::send_all(const RecvChan<SseEvent>& events, Duration keep_alive) {
   const Context ctx = request_->context();
+  if (keep_alive <= Duration::zero()) keep_alive = Duration::max();
   for (;;) {
     std::optional<SseEvent> event;
     bool closed = false;

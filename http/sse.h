@@ -45,7 +45,7 @@ class SseWriter {
   Result<void> comment(std::string_view text = {});
 
   /// Sends what comes from `events` until it is closed, and a comment after each `keep_alive` of silence, so that proxies
-  /// and dead clients are noticed. Ends also when the client goes away.
+  /// and dead clients are noticed; zero or less: none. Ends also when the client goes away.
   ///
   /// Errors: as send(); kCanceled or kTimeout when request.context() ends.
   Result<void> send_all(const RecvChan<SseEvent>& events, Duration keep_alive = std::chrono::seconds(15));

@@ -89,6 +89,27 @@ TEST(Sse, a_channel_is_sent_until_it_is_closed) {
             "data: 1\n\ndata: 2\n\n");
 }
 
+TEST(Sse, no_keep_alive_is_silence_and_not_a_flood) {
+  on_one_p([] {
+    for (const Duration none : {Duration(0), Duration(-1)}) {
+      auto events = make_chan<SseEvent>();
+      Rig rig([&](Request& r, ResponseWriter& w) {
+        auto sse = SseWriter::start(r, w);
+        ASSERT_TRUE(sse);
+        EXPECT_TRUE(sse->send_all(events, none));
+      });
+      rig.stream.take_in_all(2000);  // so that a flood ends
+      rig.stream.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+      rig.stream.settle();
+      EXPECT_TRUE(rig.stream.written().ends_with("\r\n\r\n"));
+      EXPECT_EQ(rig.stream.written().find(": \n"), std::string::npos) << rig.stream.written();
+      events.close();
+      rig.stream.take_in_all(MemoryStream::kNoLimit);
+      rig.stream.settle();
+    }
+  });
+}
+
 TEST(Sse, silence_is_filled_with_comments_and_the_clients_end_is_noticed) {
   on_one_p(
       [] {
