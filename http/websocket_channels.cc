@@ -9,6 +9,7 @@
 #include <heddle/core/panic.h>
 #include <heddle/core/select.h>
 #include <heddle/core/wait_group.h>
+#include <heddle/http/internal/ws_close.h>
 
 namespace heddle::http::ws {
 
@@ -152,6 +153,7 @@ Result<void> Channels::send(Message message, const Context& ctx) {
 }
 
 Result<void> Channels::finish(int code, std::string_view reason, const Context& ctx) {
+  if (!is_sendable_close(code, reason)) return std::unexpected(Error{Code::kInvalid, 0, "websocket: finish"});
   {
     const std::lock_guard guard(state_->lock);
     state_->code = code;

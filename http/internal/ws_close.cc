@@ -4,6 +4,10 @@
 
 namespace heddle::http::ws {
 
+bool is_sendable_close(int code, std::string_view reason) noexcept {
+  return (is_wire_code(code) || (code == 1005 && reason.empty())) && reason.size() <= kMaxReason && is_utf8(reason);
+}
+
 ClosePayload read_close(std::string_view payload) noexcept {
   if (payload.empty()) return {};
   if (payload.size() == 1) return {.fault = 1002};

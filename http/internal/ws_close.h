@@ -22,6 +22,9 @@ namespace heddle::http::ws {
 
 inline constexpr std::size_t kMaxReason = 123;  // bytes: what a control frame has left beside the code
 
+/// True if we may say so in a Close: 1005 stands for no code, and then there is no reason.
+[[nodiscard]] bool is_sendable_close(int code, std::string_view reason) noexcept;
+
 /// A Close frame's payload, as it was read.
 struct ClosePayload {
   int code = 1005;  // 1005: there was none

@@ -296,8 +296,7 @@ Result<void> Engine::ping(std::string_view payload) {
 // ---- the end ----
 
 Result<void> Engine::close(int code, std::string_view reason) {
-  const bool sendable = is_wire_code(code) || (code == kNoStatus && reason.empty());
-  if (!sendable || reason.size() > kMaxReason || !is_utf8(reason)) return failed(Code::kInvalid, "websocket: close");
+  if (!is_sendable_close(code, reason)) return failed(Code::kInvalid, "websocket: close");
   begin_closing({Code::kClosed, 0, "websocket"});
   const Context ctx = closing_context();
   // If it cannot be sent the reader finds out why, or its time ends.

@@ -67,6 +67,27 @@ TEST(WsChannels, what_is_queued_is_sent_before_the_close) {
   }
 }
 
+TEST(WsChannels, a_close_that_cannot_be_said_ends_nothing) {
+  heddle::test::explore(kSeeds, [] {
+    Two two;
+    WaitGroup all;
+    all.go([&] {
+      Channels chat(std::move(two.server));
+      EXPECT_EQ(code_of(chat.finish(999)), "invalid argument");
+      EXPECT_EQ(code_of(chat.finish(kNoStatus, "why")), "invalid argument");
+      EXPECT_EQ(code_of(chat.finish(1000, std::string(124, 'x'))), "invalid argument");
+      EXPECT_EQ(code_of(chat.finish(1000, "\xff")), "invalid argument");
+      EXPECT_FALSE(chat.context().err());
+      EXPECT_TRUE(chat.send({Kind::kText, "still here"}));
+      EXPECT_EQ(code_of(chat.finish(kNoStatus)), "ok");
+    });
+    EXPECT_EQ(said(two.client.read()), "text(still here)");
+    EXPECT_EQ(said(two.client.read()), "end of stream");
+    EXPECT_EQ(two.client.peer_close().code, kNoStatus);
+    all.wait();
+  });
+}
+
 TEST(WsChannels, messages_that_came_before_the_close_are_received) {
   heddle::test::explore(kSeeds, [] {
     Two two;
