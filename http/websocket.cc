@@ -26,7 +26,10 @@ Result<Writer> Connection::next_writer(Kind kind, const Context& ctx) {
 
 Result<void> Connection::ping(std::string_view payload) { return engine_->ping(payload); }
 
-Result<void> Connection::close(int code, std::string_view reason) { return engine_->close(code, reason); }
+Result<void> Connection::close(int code, std::string_view reason) {
+  if (engine_ == nullptr) return {};
+  return engine_->close(code, reason);
+}
 
 void Connection::abort() noexcept { engine_->abort(); }
 

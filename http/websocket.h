@@ -67,7 +67,7 @@ inline constexpr int kMessageTooBig = 1009;
 inline constexpr int kInternalError = 1011;
 inline constexpr int kTryAgainLater = 1013;
 
-/// A WebSocket. Movable while nobody else uses it.
+/// A WebSocket. Movable while nobody else uses it; of one that was moved from, close() alone may be called.
 ///
 /// Threads:  read() one goroutine at a time (others wait for their turn, and get other messages); all else any number of them.
 /// Memory:   about 1 KiB, and 16 KiB of a shared pool while something is being read; the message that comes, or of one that is
@@ -117,7 +117,7 @@ class Connection {
   ///
   /// Errors: kInvalid for a code that is not to be sent (RFC 6455 s7.4; kNoStatus sends none), a reason of more than 123 bytes
   ///         or one that is no UTF-8, and nothing happens; kTimeout, kReset … if the peer did not answer: it is over all
-  ///         the same. None if the peer had closed already.
+  ///         the same. None if the peer had closed already, or this was moved from: then it is for whoever has it.
   Result<void> close(int code = kNormalClosure, std::string_view reason = {});
 
   /// Drops the connection: no Close, no waiting. Who reads or writes gets kClosed. Never parks.
@@ -144,7 +144,8 @@ class Connection {
 /// Source:  RFC 6455 s4.2.
 [[nodiscard]] Result<Connection> accept(Request& request, ResponseWriter& writer, const Options& options = {});
 
-/// A Handler that accepts and calls `serve`. Then it closes: with 1000; with 1011 if `serve` threw, which the server is told of.
+/// A Handler that accepts and calls `serve`. Then it closes: with 1000; with 1011 if `serve` threw, which the server is told of;
+/// unless `serve` has moved the Connection elsewhere, into Channels for one, which must end before it returns.
 [[nodiscard]] Handler handler(std::function<void(Connection&)> serve, Options options = {});
 [[nodiscard]] Handler handler(std::function<void(Connection&, Request&)> serve, Options options = {});
 

@@ -1,5 +1,6 @@
 // The handshake of a WebSocket, both halves: what a server refuses and how, what a client does not believe, and what they agree on.
 #include <heddle/http/internal/ws_key.h>
+#include <heddle/http/websocket_channels.h>
 
 #include "client_test_util.h"
 #include "raw_ask.h"
@@ -203,6 +204,24 @@ TEST(WsHandshake, a_handler_that_throws_closes_with_1011) {
     EXPECT_EQ(words(body_of(rig.stream.written()), Role::kServer), "close(1011)");
     EXPECT_EQ(rig.server.stats().handler_errors, 1u);
   });
+}
+
+TEST(WsHandshake, a_handler_may_put_its_connection_into_channels) {
+  for (const bool throws : {false, true}) {
+    http::test::on_one_p([throws] {
+      http::test::Rig rig(handler([throws](Connection& socket) {
+        Channels chat(std::move(socket));
+        for (Message m : chat.in()) chat.out().send(std::move(m));
+        if (throws) throw std::runtime_error("handler");
+      }));
+      rig.stream.send(Parts().text() + frames_to(Role::kServer, {{0x81, "hi"}}));
+      rig.stream.settle();
+      rig.stream.send(frames_to(Role::kServer, {{0x88, close_of(1000)}}));
+      rig.stream.settle();
+      EXPECT_EQ(words(body_of(rig.stream.written()), Role::kServer), "text(hi) close(1000)");
+      EXPECT_EQ(rig.server.stats().handler_errors, throws ? 1u : 0u);
+    });
+  }
 }
 
 // ---- the client ----
