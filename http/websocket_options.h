@@ -57,7 +57,8 @@ struct Options {
 
   // ---- hooks ----
 
-  /// Called with a Pong's payload by who reads, on its goroutine; it must not read. Empty: nobody is.
+  /// Called with a Pong's payload by who reads, on its goroutine; it must neither read nor close(), which reads, too, and would
+  /// wait for itself. Empty: nobody is.
   std::function<void(std::string_view payload)> on_pong;
 
   Compression compression;
