@@ -19,6 +19,19 @@ std::string canonical(std::string_view host) {
   return out;
 }
 
+// A Unix socket's host is its path, in hex, for a path's letters are not the same in both cases. The ':' makes it one of
+// those that have nothing above or below them.
+std::string host_of(const Url& url) {
+  if (url.scheme() != Url::Scheme::kUnix) return url.host();
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string out = "unix:";
+  for (const char c : url.unix_socket()) {
+    const auto byte = static_cast<unsigned char>(c);
+    out += {kDigits[byte >> 4], kDigits[byte & 15]};
+  }
+  return out;
+}
+
 // An address, or what would be read as one: nothing is above or below it.
 bool is_number(std::string_view host) noexcept {
   if (host.find(':') != std::string_view::npos) return true;
@@ -202,11 +215,13 @@ std::size_t CookieJar::size() const {
 }
 
 std::string CookieJar::cookies_for(const Url& url) {
-  return cookies_for({.host = url.host(), .path = url.path(), .secure = url.scheme() == Url::Scheme::kHttps});
+  const std::string host = host_of(url);
+  return cookies_for({.host = host, .path = url.path(), .secure = url.scheme() == Url::Scheme::kHttps});
 }
 
 void CookieJar::store(const Url& url, HeaderList headers) {
-  const CookieUrl from{.host = url.host(), .path = url.path(), .secure = url.scheme() == Url::Scheme::kHttps};
+  const std::string host = host_of(url);
+  const CookieUrl from{.host = host, .path = url.path(), .secure = url.scheme() == Url::Scheme::kHttps};
   for (const HeaderField field : headers) {
     if (equal_fold(field.name, "Set-Cookie")) store(from, field.value);
   }

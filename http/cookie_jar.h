@@ -8,7 +8,8 @@
 //     at most kMaxCookieSize + 2 * kMaxCookieAttribute bytes: so what servers say cannot fill the memory.
 // I2. What an unencrypted connection says neither replaces nor shadows a cookie that was marked Secure.
 // I3. A cookie reaches its own host alone, or with Domain that domain and what is below; never a public suffix, as far
-//     as the jar knows them. Numbers (127.0.0.1, [::1]) are hosts without anything above them.
+//     as the jar knows them. Numbers (127.0.0.1, [::1]) are hosts without anything above them, and so is each Unix socket:
+//     it shares nothing with another one, nor with localhost, whose name it bears in its Host field.
 #pragma once
 
 #include <chrono>

@@ -1,7 +1,9 @@
 // Redirects, cookies, decoding, proxies: what the client does between the user's request and the one on the wire.
 #include <heddle/core/mutex.h>
+#include <heddle/core/test.h>
 #include <heddle/http/cookie_jar.h>
 #include <heddle/http/status.h>
+#include <heddle/http/test_upstream.h>
 
 #include <cstdlib>
 #include <map>
@@ -211,6 +213,29 @@ TEST(ClientCookies, a_jar_keeps_them_by_path_and_forgets_what_expires) {
     EXPECT_EQ(jar->size(), 2u);
     EXPECT_EQ(told(client.get(server.url("/in/side"))), "200 []");
     EXPECT_EQ(told(client.get(server.url("/in/side"))), "200 [x]");
+  });
+}
+
+// Two services behind sockets of one machine are two hosts, whatever Host says.
+TEST(ClientCookies, a_unix_sockets_cookies_go_to_no_other_socket_and_not_to_localhost) {
+  heddle::test::run([] {
+    TestUpstream upstream({Script()
+                               .expect_until("\r\n\r\n")
+                               .send("HTTP/1.1 200 OK\r\nSet-Cookie: id=7\r\nContent-Length: 0\r\n\r\n")
+                               .expect_end()});
+    const auto jar = std::make_shared<CookieJar>();
+    {
+      Client client = upstream.client({.cookies = jar});
+      EXPECT_EQ(told(client.get("http+unix://%2Frun%2Fa.sock/in")), "200 []");
+    }
+    EXPECT_EQ(upstream.problem(), "");
+    const auto goes_to = [&](std::string_view url) { return jar->cookies_for(*Url::parse(url)); };
+    EXPECT_EQ(goes_to("http+unix://%2Frun%2Fa.sock/"), "id=7");
+    EXPECT_EQ(goes_to("http+unix://%2Frun%2Fb.sock/"), "");
+    EXPECT_EQ(goes_to("http+unix://%2Frun%2FA.sock/"), "");
+    EXPECT_EQ(goes_to("http+unix://%2Frun%2Fx.a.sock/"), "");
+    EXPECT_EQ(goes_to("http://localhost/"), "");
+    EXPECT_EQ(goes_to("http://sock/"), "");
   });
 }
 
