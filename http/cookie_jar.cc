@@ -146,10 +146,11 @@ void CookieJar::insert_locked(std::string domain, Entry fresh, Time now) {
   ++size_;
   if (entries.size() > options_.max_per_domain) {
     size_ -= std::erase_if(entries, [now](const Entry& e) { return e.expires <= now; });
-    // Never the one that has just come: it was used last, and if it alone lacks Secure the next one goes instead.
+    // RFC 6265bis s5.7, the order of eviction. It may be the one that has just come: what lacks Secure drives out nothing that
+    // has it (I2).
     while (entries.size() > std::max<std::size_t>(options_.max_per_domain, 1)) {
-      const auto worst = std::ranges::min_element(entries.begin(), entries.end() - 1, {},
-                                                  [](const Entry& e) { return std::pair(e.secure, e.used); });
+      const auto worst =
+          std::ranges::min_element(entries, {}, [](const Entry& e) { return std::pair(e.secure, e.used); });
       entries.erase(worst);
       --size_;
     }

@@ -6,7 +6,8 @@
 //
 // I1. Of one name, domain and path there is one cookie; of a domain at most max_per_domain; in all max_cookies. Each is
 //     at most kMaxCookieSize + 2 * kMaxCookieAttribute bytes: so what servers say cannot fill the memory.
-// I2. What an unencrypted connection says neither replaces nor shadows a cookie that was marked Secure.
+// I2. What an unencrypted connection says neither replaces nor shadows a cookie that was marked Secure, nor drives one of its
+//     domain out.
 // I3. A cookie reaches its own host alone, or with Domain that domain and what is below; never a public suffix, as far
 //     as the jar knows them. Numbers (127.0.0.1, [::1]) are hosts without anything above them, and so is each Unix socket:
 //     it shares nothing with another one, nor with localhost, whose name it bears in its Host field.
@@ -36,7 +37,7 @@ struct CookieUrl {
 
 struct CookieJarOptions {
   std::size_t max_cookies = 3000;   ///< In all; what was used least recently goes first.
-  std::size_t max_per_domain = 50;  ///< Of one domain; those without Secure go first.
+  std::size_t max_per_domain = 50;  ///< Of one domain; those without Secure go first, be it the one that has just come.
 
   /// Longest life of a cookie, whatever it says (RFC 6265bis s5.6.1).
   std::chrono::seconds max_life = std::chrono::days(400);

@@ -188,8 +188,19 @@ TEST(CookieJar, one_domain_is_bounded_and_loses_the_insecure_and_unused_first) {
   EXPECT_TRUE(jar.put("https://h/", "v=1; Secure"));  // now only secure ones are left to lose
   EXPECT_EQ(jar.size(), 3u);
   EXPECT_EQ(jar.get("https://h/a"), "t=1; u=1; v=1");
-  EXPECT_TRUE(jar.put("https://h/", "x=1"));
-  EXPECT_EQ(jar.get("https://h/a"), "u=1; v=1; x=1");
+  EXPECT_TRUE(jar.put("https://h/", "w=1; Secure"));  // of these, the one used least recently
+  EXPECT_EQ(jar.get("https://h/a"), "u=1; v=1; w=1");
+}
+
+// Else who can change what an unencrypted connection says could push a session's cookie out.
+TEST(CookieJar, what_is_not_secure_pushes_nothing_out_that_is) {
+  Jar jar({.max_per_domain = 2});
+  EXPECT_TRUE(jar.put("https://h/", "s=1; Secure"));
+  EXPECT_TRUE(jar.put("https://h/", "t=1; Secure"));
+  EXPECT_TRUE(jar.put("http://h/", "x=1"));
+  EXPECT_TRUE(jar.put("http://h/", "y=1"));
+  EXPECT_EQ(jar.get("https://h/"), "s=1; t=1");
+  EXPECT_EQ(jar.size(), 2u);
 }
 
 TEST(CookieJar, all_domains_together_are_bounded) {
