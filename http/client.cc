@@ -46,9 +46,10 @@ bool is_redirect(int status) noexcept {
          status == kStatusTemporaryRedirect || status == kStatusPermanentRedirect;
 }
 
-constexpr std::array<std::string_view, 7> kBodyFields = {"Content-Type",     "Content-Encoding",    "Content-Language",
-                                                         "Content-Location", "Content-Disposition", "Digest",
-                                                         "Content-Digest"};
+// RFC 9110 s15.4: what is said of a body.
+constexpr std::array<std::string_view, 11> kBodyFields = {
+    "Content-Type",  "Content-Encoding", "Content-Language", "Content-Location", "Content-Disposition", "Content-Range",
+    "Last-Modified", "Digest",           "Content-Digest",   "Repr-Digest",      "Content-MD5"};
 
 enum class Hop : std::uint8_t { kGo, kStay };
 
@@ -129,7 +130,7 @@ Result<ClientResponse> Client::send(const ClientRequest& asked) {
     }
     if (!response || options_.max_redirects <= 0 || !is_redirect(response->status())) return response;
     const std::optional<std::string_view> location = response->header("Location");
-    if (!location) return response;
+    if (!location || location->empty()) return response;  // an empty one would lead to this URL again, and again
     ClientRequest next = request;
     const Result<Hop> hop = redirect(next, response->status(), *location, options_);
     if (!hop) return std::unexpected(hop.error());

@@ -10,7 +10,8 @@
 //   follows redirects    301, 302, 303: with GET and without a body, unless the method was GET or HEAD; 307, 308: with the
 //                        same method and body, if the body can be sent again (else the 3xx is the answer). Another origin
 //                        does not get Authorization, Cookie or a Host of the user's, on no later hop either. Never from
-//                        https to http unless allowed, and never to a Unix socket's from elsewhere.
+//                        https to http unless allowed, and never to a Unix socket's from elsewhere. Without a Location, or
+//                        with an empty one, the 3xx is the answer.
 //   repeats requests     once, on a new connection, if a connection that lay idle ended before a byte of the answer, the
 //                        method is idempotent (RFC 9110 s9.2.2) or the request has an Idempotency-Key, and the body can be
 //                        sent again. Whatever the method, if what came on such a connection is a 408 with Connection: close:

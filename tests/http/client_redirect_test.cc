@@ -145,6 +145,44 @@ TEST(ClientRedirect, some_are_not_followed) {
   });
 }
 
+TEST(ClientRedirect, a_location_that_says_nothing_leads_nowhere) {
+  heddle::test::run([] {
+    TestUpstream upstream({Script()
+                               .expect_until("\r\n\r\n")
+                               .send("HTTP/1.1 302 Found\r\nLocation: \r\nContent-Length: 4\r\n\r\nhere")
+                               .expect_end()});
+    {
+      Client client = upstream.client();
+      EXPECT_EQ(told(client.get(upstream.url("/a"))), "302 [here]");
+    }
+    EXPECT_EQ(upstream.problem(), "");
+  });
+}
+
+// RFC 9110 s15.4: what tells of a body that is not sent any more.
+TEST(ClientRedirect, a_body_that_stays_behind_leaves_no_fields) {
+  heddle::test::run([] {
+    const std::string host = "Host: server.test\r\n";
+    TestUpstream upstream({Script()
+                               .expect_until("\r\n\r\nbody")
+                               .send("HTTP/1.1 303 See\r\nLocation: /b\r\nContent-Length: 0\r\n\r\n")
+                               .expect("GET /b HTTP/1.1\r\n" + host + "X-Mine: m\r\nUser-Agent: heddle\r\n\r\n")
+                               .send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                               .expect_end()});
+    {
+      Client client = upstream.client({.decode = nullptr});
+      ClientRequest request = request_to(upstream.url("/a"), Method::kPut);
+      request.body = RequestBody::bytes("body");
+      for (const std::string_view name :
+           {"Content-Type", "Content-Encoding", "Content-Language", "Content-Location", "Content-Disposition",
+            "Content-Range", "Content-MD5", "Digest", "Content-Digest", "Repr-Digest", "Last-Modified", "X-Mine"})
+        ASSERT_TRUE(request.headers.add(name, "m"));
+      EXPECT_EQ(told(client.send(request)), "200 [ok]");
+    }
+    EXPECT_EQ(upstream.problem(), "");
+  });
+}
+
 TEST(ClientRedirect, a_fragment_is_inherited_and_never_sent) {
   with_network([] {
     OwnServer server(directions);
