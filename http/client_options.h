@@ -81,8 +81,9 @@ using ProxyChooser = std::function<Result<std::optional<Proxy>>(const Url& targe
 /// too, unless REQUEST_METHOD is set: in a CGI program any client could set it ("httpoxy", CVE-2016-5385).
 ///
 /// A proxy is "http://[user:password@]host[:port]", or host:port alone; another scheme fails the requests. NO_PROXY is a list of
-/// names ("example.org" and all below it; ".example.org" only what is below), addresses, host:port, and "*". localhost and
-/// loopback addresses are never asked of a proxy. Blocks of addresses (10.0.0.0/8) are not understood.
+/// names ("example.org" and all below it; ".example.org" and "*.example.org" only what is below), addresses, blocks of them
+/// ("10.0.0.0/8", "2001:db8::/32"), and "*"; names and addresses with a port are for that port alone. localhost and loopback
+/// addresses are never asked of a proxy.
 [[nodiscard]] ProxyChooser proxy_from_environment();
 
 /// Undoes a content coding ("gzip"): returns a Reader of the decoded bytes that pulls from `encoded`, or null if it does not

@@ -463,6 +463,31 @@ TEST(ClientProxy, the_environment_names_proxies) {
       EXPECT_EQ(chosen(choose, url), "http://proxy/") << url;
   }
   {
+    const Variables variables(
+        {{"http_proxy", "proxy"},
+         {"NO_PROXY",
+          "*.one.example, *.two.example:81, 10.0.0.0/8, 192.0.2.130/25, 2001:db8::/33, 2001:DB8:ffff:0:0::1,"
+          "198.51.100.7/32, ::ffff:203.0.113.0/120, 8.8.8.0/33, 9.9.9.0/-1, 9.9.9.0/, 9.9.9.0/8x, /8"}});
+    const ProxyChooser choose = proxy_from_environment();
+    for (const std::string_view url :
+         {"http://x.one.example/", "http://x.two.example:81/", "http://10.255.1.2:8080/", "http://192.0.2.128/",
+          "http://192.0.2.255/", "http://[2001:db8:7fff::1]/", "http://[2001:db8:ffff::1]/", "http://198.51.100.7/",
+          "http://[::ffff:10.1.2.3]/", "http://203.0.113.9/", "http://[::ffff:127.0.0.1]/"})
+      EXPECT_EQ(chosen(choose, url), "none") << url;
+    for (const std::string_view url :
+         {"http://one.example/", "http://x.two.example/", "http://11.0.0.1/", "http://192.0.2.127/",
+          "http://[2001:db8:8000::1]/", "http://[2001:db8:ffff::2]/", "http://198.51.100.6/",
+          "http://10.0.0.1.example/", "http://8.8.8.1/", "http://9.9.9.1/", "http://[::10.1.2.3]/",
+          "http://203.0.114.9/"})
+      EXPECT_EQ(chosen(choose, url), "http://proxy/") << url;
+  }
+  {
+    // Of IPv6, and so nothing of IPv4, although its addresses can be written as some of IPv6.
+    const Variables variables({{"http_proxy", "proxy"}, {"no_proxy", "::/0"}});
+    EXPECT_EQ(chosen(proxy_from_environment(), "http://10.1.2.3/"), "http://proxy/");
+    EXPECT_EQ(chosen(proxy_from_environment(), "http://[2001:db8::1]/"), "none");
+  }
+  {
     const Variables variables({{"http_proxy", "proxy"}, {"no_proxy", "*"}});
     EXPECT_EQ(chosen(proxy_from_environment(), "http://a/"), "none");
   }
