@@ -39,6 +39,7 @@ Result<std::size_t> FaultyTransport::read(const Context& ctx, std::span<std::byt
     if (!n || *n == 0) return n;
     held_.assign(reinterpret_cast<const char*>(piece), *n);
     due_ = nanos_after(nanotime(), faults_.read_delay);
+    holds_.store(true, std::memory_order_relaxed);  // relaxed: it stands for itself
   }
   if (const Result<void> waited = reading_.wait_until(due_, ctx, "read"); !waited) {
     if (const auto end = over()) return *end;
@@ -50,6 +51,7 @@ Result<std::size_t> FaultyTransport::read(const Context& ctx, std::span<std::byt
     n = static_cast<std::size_t>(std::min<std::uint64_t>(n, *faults_.cut_read_after - given_));
   std::memcpy(buf.data(), held_.data(), n);
   held_.erase(0, n);
+  holds_.store(!held_.empty(), std::memory_order_relaxed);  // relaxed: as above
   given_ += n;
   return n;
 }
@@ -111,7 +113,8 @@ void FaultyTransport::set_write_deadline(TimePoint when) noexcept {
 }
 
 bool FaultyTransport::is_alive() const noexcept {
-  return !cut_.load(std::memory_order_acquire) && inner_->is_alive();  // acquire: pairs with cut()
+  // relaxed: who asks while another goroutine reads may be told either. acquire: pairs with cut()
+  return !holds_.load(std::memory_order_relaxed) && !cut_.load(std::memory_order_acquire) && inner_->is_alive();
 }
 
 void FaultyTransport::close() noexcept {

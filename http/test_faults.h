@@ -92,6 +92,7 @@ class FaultyTransport final : public net::Transport {
   Delay writing_;
   std::atomic<bool> cut_{false};
   std::atomic<bool> stopped_{false};  // close_read()
+  std::atomic<bool> holds_{false};    // held_ is not empty; the reader's, for is_alive()
   // the reader's
   std::string held_;
   std::int64_t due_ = 0;  // when held_ may be given out

@@ -146,6 +146,21 @@ TEST(TestFaults, close_close_read_and_cut_end_calls_that_wait) {
   });
 }
 
+TEST(TestFaults, bytes_that_are_held_are_bytes_that_were_not_read) {
+  heddle::test::run([] {
+    const std::string ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    TestUpstream upstream({Script().expect_until("\r\n\r\n").send(ok + ok).expect_end(),
+                           Script().expect_until("\r\n\r\n").send(ok).expect_end()});
+    {
+      Client client = upstream.client({}, with_faults({.read_at_most = ok.size(), .read_delay = 1s}));
+      EXPECT_EQ(told(client.get(upstream.url())), "200 ok");
+      heddle::sleep(5s);
+      EXPECT_EQ(told(client.get(upstream.url())), "200 ok");
+    }
+    EXPECT_EQ(upstream.problem(), "");  // the surplus was no answer to the second request
+  });
+}
+
 TEST(TestFaults, a_cut_is_for_both_directions_and_stays) {
   heddle::test::run([] {
     auto [near, far] = conn_pair();
