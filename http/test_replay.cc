@@ -67,25 +67,24 @@ class Player {
     }
   }
   void listen_to_end() {
+    const bool patient = !gave_up_;
     conn_.set_read_deadline(now() + options_.patience);
     while (hear()) {
     }
-    if (!ended_ && !gave_up_) {
-      gave_up_ = true;
-      late_ = "the recording ends here, and the connection did not";
-    }
+    if (!ended_ && patient) late_ = "the recording ends here, and the connection did not";
   }
 
-  // False: nothing more comes, or not in time.
+  // False: nothing more comes, or not in time. Patience is lost once: from then on only what is there is taken.
   bool hear() {
     if (ended_) return false;
     std::array<std::byte, 4096> buf;
-    const Result<std::size_t> n = conn_.read(buf);
+    const Result<std::size_t> n = gave_up_ ? conn_.try_read(buf) : conn_.read(buf);
     if (n && *n != 0) {
       heard_.append(reinterpret_cast<const char*>(buf.data()), *n);
       return true;
     }
-    ended_ = n || n.error().code != Code::kTimeout;
+    gave_up_ = gave_up_ || (!n && n.error().code == Code::kTimeout);
+    ended_ = n || (n.error().code != Code::kTimeout && n.error().code != Code::kWouldBlock);
     return false;
   }
 

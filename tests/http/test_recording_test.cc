@@ -195,6 +195,19 @@ TEST(TestReplay, an_answer_that_stays_out_is_a_difference_after_some_patience) {
   });
 }
 
+TEST(TestReplay, what_stays_out_is_waited_for_once) {
+  heddle::test::run([] {
+    Recording recording;
+    for (int i = 0; i < 5; ++i) {
+      recording.events.push_back({.from = Side::kClient, .bytes = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"});
+      recording.events.push_back({.from = Side::kServer, .bytes = std::string(1000, 'x')});
+    }
+    const TimePoint begin = now();
+    EXPECT_NE(replay(recording, hello, {.patience = 3s}).difference, "");
+    EXPECT_LT(now() - begin, 4s);
+  });
+}
+
 TEST(TestReplay, a_connection_that_should_end_and_does_not_is_a_difference) {
   heddle::test::run([] {
     const auto tap = std::make_shared<Tap>();
