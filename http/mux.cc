@@ -119,9 +119,9 @@ void Mux::find_and_call(Request& request, ResponseWriter& writer, std::string_vi
     return redirect(request, writer, path.cleaned() + '/');
   }
   if (found) return call(request, writer, match);
-  if (const std::vector<Method> methods = tree.methods(host, path); !methods.empty()) {
-    return refuse_method(writer, methods);
-  }
+  std::vector<Method> methods = tree.methods(host, path);
+  std::erase(methods, Method::kConnect);  // "CONNECT /" is about no path, so not about this one
+  if (!methods.empty()) return refuse_method(writer, methods);
   answer_text(writer, kStatusNotFound, "404 page not found\n");
 }
 

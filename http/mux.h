@@ -20,8 +20,9 @@
 //
 // What has no pattern is answered 404; what has one for other methods 405, with Allow, "/a" also where "/a/" has one. A path with
 // empty or dot segments ("//", "/../") is redirected to what it means, and "/a" to "/a/" where only that has a handler: with 301
-// for GET and HEAD, else with 308, which keeps method and body. OPTIONS * is answered 200. CONNECT names no path: it goes to what "/" means, so "CONNECT /"
-// has every tunnel that is asked for, and "CONNECT example.com/" those to that host.
+// for GET and HEAD, else with 308, which keeps method and body. OPTIONS * is answered 200. CONNECT names no path: it goes to
+// what "/" means, so "CONNECT /" has every tunnel that is asked for, and "CONNECT example.com/" those to that host; for other
+// methods such a route is none.
 #pragma once
 
 #include <functional>

@@ -112,7 +112,9 @@ Pattern Pattern::parse(std::string_view text) {
     path.remove_prefix(end);
     if (one.empty()) {
       if (!path.empty()) wrong(text, "an empty segment is never asked for: such paths are redirected");
-      pattern.segments.push_back({Kind::kRest, {}});
+      // A tunnel's path is "/" alone: so "CONNECT /" has nothing in common with "/a", and does not conflict with it.
+      const bool alone = pattern.method == Method::kConnect && pattern.segments.empty();
+      pattern.segments.push_back({alone ? Kind::kSlash : Kind::kRest, {}});
       break;
     }
     if (one == "." || one == "..") wrong(text, "a dot segment is never asked for: such paths are redirected");

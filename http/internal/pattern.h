@@ -3,6 +3,7 @@
 //   "GET /a"         the path /a with GET or HEAD           "/a/{id}"        one whole segment, whatever it is
 //   "host.example/"  everything on one host                 "/a/{rest...}"   what remains, slashes and all, maybe nothing
 //   "/a/"            everything below /a/                   "/a/{$}"         the path /a/ alone
+//   "CONNECT /"      tunnels, whose path is "/" alone: it is "CONNECT /{$}"
 //
 // The rules are those of Go 1.22's ServeMux (net/http, "Patterns", "Precedence", "Conflicts"): the more specific of two
 // patterns wins; if two could match one request and neither is more specific, they conflict, and the second is refused

@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include <heddle/http/status.h>
+
 #include "http_test.h"
 
 namespace heddle::http::test {
@@ -79,6 +81,26 @@ TEST(Mux, allows_what_the_slash_would_lead_to) {
   EXPECT_EQ(allow("POST /one/1"), "405 GET, HEAD, DELETE");
   EXPECT_EQ(allow("POST /one"), "405 DELETE");
   EXPECT_EQ(allow("POST /below/x/"), "405 GET, HEAD, DELETE");
+}
+
+// A route for tunnels made every path known, for CONNECT, and conflicted with every route of any method ("/any").
+TEST(Mux, a_route_for_tunnels_is_none_for_paths) {
+  on_one_p([] {
+    Mux mux = example();
+    mux.handle("CONNECT /", [](Request& r, ResponseWriter& w) {
+      w.status(kStatusForbidden);
+      w.write(r.host());
+    });
+    Rig rig(mux);
+    rig.stream.send(
+        "GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n"
+        "PUT /get HTTP/1.1\r\nHost: a\r\n\r\n"
+        "CONNECT b:1 HTTP/1.1\r\nHost: b\r\n\r\n");
+    rig.stream.settle();
+    EXPECT_EQ(rig.responses(), (std::vector<std::string>{"404 cl=19 [404 page not found\n]",
+                                                         "405 cl=23 Allow=GET, HEAD [405 method not allowed\n]",
+                                                         "403 cl=3 close [b:1]"}));
+  });
 }
 
 TEST(Mux, refuses_wrong_patterns) {
