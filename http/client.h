@@ -14,9 +14,9 @@
 //                        with an empty one, the 3xx is the answer.
 //   repeats requests     once, on a new connection, if a connection that lay idle ended before a byte of the answer, the
 //                        method is idempotent (RFC 9110 s9.2.2) or the request has an Idempotency-Key, and the body can be
-//                        sent again. Whatever the method, if what came on such a connection is a 408 with Connection: close:
-//                        the server gave it up while it was idle, and has got no whole request (s15.5.9). Nothing else is
-//                        ever sent twice. And without Expect, after a 417.
+//                        sent again. Whatever the method, if the request went in one piece and what came on such a connection
+//                        is a 408 with Connection: close: the server gave it up while it was idle, and has got no whole request
+//                        (s15.5.9). Nothing else is ever sent twice. And without Expect, after a 417.
 //   reuses connections   only when both messages ended in good order and nothing surplus came; looked at before: one that the
 //                        server has ended, or said anything on, is dropped.
 //   pipelines            never: a connection carries one exchange at a time.

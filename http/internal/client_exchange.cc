@@ -66,8 +66,8 @@ ClientExchange::Start ClientExchange::start(const ClientRequest& request, std::s
     const Result<Found> found = read_head(Wait::kHead);
     if (!found) done = std::unexpected(found.error());
   }
-  const bool repeatable = request.body.repeatable() && informational_ == 0;
-  if (done && reused && repeatable && head_.status == kStatusRequestTimeout && !head_.keep_alive) {  // keeps I4
+  const bool unheard = upload_ == nullptr && request.body.repeatable() && informational_ == 0;    // I4
+  if (done && reused && unheard && head_.status == kStatusRequestTimeout && !head_.keep_alive) {  // keeps I4
     conn_->close();
     return Start::kUnheard;
   }
@@ -84,7 +84,7 @@ ClientExchange::Start ClientExchange::start(const ClientRequest& request, std::s
   const bool gone = !source && (error_.code == Code::kEof || error_.code == Code::kReset);
   conn_->close();
   if (reused && !byte_came_ && gone) return Start::kStale;
-  if (reused && repeatable && gone && begins_408(conn_->text())) return Start::kUnheard;  // keeps I4: the reset cut it
+  if (reused && unheard && gone && begins_408(conn_->text())) return Start::kUnheard;  // keeps I4: the reset cut it
   abandon();
   return Start::kFailed;
 }

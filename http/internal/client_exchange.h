@@ -9,10 +9,11 @@
 // I2. Any error ends the exchange and closes the connection; it stays the exchange's answer.
 // I3. A response head that did not come, on a connection that was used before and without a single byte of an answer, is
 //     told apart (Start::kStale): the server may have closed it while it was idle.
-// I4. A 408 with Connection: close that comes first on such a connection is no answer to this request (Start::kUnheard): the
-//     server gave up waiting for one, and the two crossed on the way. It has got no whole request (RFC 9110 s15.5.9), so it
-//     may be repeated whatever its method (s9.2.2: "means to detect that the original request was never applied"). Only if its
-//     body cannot be sent again the 408 is the answer.
+// I4. A 408 with Connection: close that comes first on such a connection is no answer to a request that went in one piece
+//     (Start::kUnheard): the server gave up waiting for one, and the two crossed on the way. It has got no whole request (RFC
+//     9110 s15.5.9), so it may be repeated whatever its method (s9.2.2: "means to detect that the original request was never
+//     applied"). Where a body follows in pieces, the 408 may be about that: then, or if the body cannot be sent again, it is
+//     the answer.
 #pragma once
 
 #include <cstddef>
