@@ -1,9 +1,11 @@
 #include <heddle/http/access_log.h>
 
+#include <fcntl.h>
 #include <signal.h>
 #include <spdlog/logger.h>
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
+#include <unistd.h>
 
 #include <array>
 #include <atomic>
@@ -184,6 +186,12 @@ struct AccessLog::Inside {
 
 Result<std::shared_ptr<AccessLog>> AccessLog::open(const AccessLogOptions& options) {
   if (options.buffer < kLeastBuffer) return std::unexpected(Error{Code::kInvalid, 0, "access log"});
+  if (options.path != "-") {
+    // spdlog would make the folders that are missing: one that is misspelt, most likely.
+    const int fd = ::open(options.path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+    if (fd < 0) return std::unexpected(Error::from_errno(errno, "access log"));
+    ::close(fd);
+  }
   try {
     errno = 0;
     auto inside = std::make_unique<Inside>(options, sink_for(options.path));

@@ -37,7 +37,8 @@ enum class AccessLogFormat : std::uint8_t {
 };
 
 struct AccessLogOptions {
-  std::string path = "-";  ///< "-": standard output. A file is appended to, and made if there is none.
+  std::string path =
+      "-";  ///< "-": standard output. A file is appended to, and made if there is none; its folder is not.
   AccessLogFormat format = AccessLogFormat::kJson;
   /// Bytes of lines that wait to be written, at least 256 KiB; that much memory is taken at once. More are dropped, and so is
   /// a line longer than an eighth of it: bounds what a slow disk costs.

@@ -179,6 +179,14 @@ TEST(AccessLog, wakes_for_the_first_line_after_a_silence) {
 TEST(AccessLog, says_why_it_cannot_be_opened) {
   EXPECT_EQ(AccessLog::open({.path = "/proc/no/such/file"}).error().sys, ENOENT);
   EXPECT_EQ(AccessLog::open({.path = "-", .buffer = 100}).error().code, Code::kInvalid);
+  EXPECT_EQ(AccessLog::open({.path = "/"}).error().sys, EISDIR);
+}
+
+TEST(AccessLog, makes_its_file_and_no_folder) {
+  const TempFile file;
+  const std::string misspelt = file.path + ".d/access.log";
+  EXPECT_EQ(AccessLog::open({.path = misspelt}).error().code, Code::kNotFound);
+  EXPECT_FALSE(std::filesystem::exists(file.path + ".d"));
 }
 
 TEST(AccessLog, of_a_server_has_a_line_for_each_request) {
