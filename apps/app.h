@@ -5,7 +5,8 @@
 //     return app.run(argc, argv, [&] { … serve …; app.ready("http://127.0.0.1:8080"); app.wait_for_stop(); … });
 //   }
 //
-// Exit codes: 0 after a stop by signal, 1 if it could not start, 2 for wrong flags.
+// Exit codes: 0 after a stop by signal, also if connections had to be cut; 1 if it could not start, or a second signal ended
+// it at once; 2 for wrong flags, as Go's programs.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -28,6 +29,12 @@ namespace heddle::apps {
 
 class DebugPages;
 class StopSignal;
+
+/// The check of a flag in seconds: 0 to a year, so that they can be counted in nanoseconds.
+[[nodiscard]] CLI::Validator seconds_check();
+
+/// A check of a flag without a note of it in the help, where the flag's own text says what there is to say.
+[[nodiscard]] CLI::Validator quietly(CLI::Validator check);
 
 class App {
  public:
@@ -60,7 +67,7 @@ class App {
 
   /// Logs the one line that says what is served where: "listening on http://127.0.0.1:8080 (io_uring, 2 procs)".
   void ready(const std::vector<std::string>& where);
-  /// Logs why `what` failed. Returns exit code 1.
+  /// Logs why `what`, a flag with its value, failed, and what to do about it. Returns exit code 1.
   int failed(std::string_view what, const Error& error);
 
   /// Parks until SIGTERM or SIGINT. A second one, later, ends the process at once.
@@ -70,6 +77,7 @@ class App {
   static void stopped(bool whole);
 
  private:
+  void add_flags();
   bool parse_addresses();
   bool start_debug_pages();
   bool open_access_log();

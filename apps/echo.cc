@@ -72,6 +72,7 @@ int main(int argc, char** argv) {
   app.flags()
       .add_option("--unix", paths,
                   "The same as --listen unix:PATH, beside the default; @NAME is an abstract socket. Repeatable.")
+      ->type_name("PATH")
       ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   return app.run(argc, argv, [&] {

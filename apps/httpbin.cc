@@ -20,20 +20,36 @@ struct Flags {
 };
 
 void add_flags(CLI::App& to, Flags& flags) {
-  constexpr double kMaxSeconds = 366.0 * 24 * 3600;
-  to.add_option("--root", flags.root, "Folder whose files are served at /static/");
+  using apps::quietly;
+  // CLI11 reads "-1", and what is too large, as the largest number there is.
+  constexpr std::size_t kMostDigits = 18;
+  const CLI::Validator size(
+      [](std::string& text) {
+        const bool fits =
+            !text.starts_with('-') && std::min(text.find_first_not_of("0123456789"), text.size()) <= kMostDigits;
+        return fits ? "" : text + " is no size in bytes";
+      },
+      "");
+  to.add_option("--root", flags.root, "Folder whose files are served at /static/")->type_name("FOLDER");
   to.add_option("--max-body", flags.max_body, "Bytes that a request's body may have: more is 413. Suffixes K, M, G")
-      ->transform(CLI::AsSizeValue(false))
+      ->type_name("BYTES")
+      ->transform(quietly(CLI::AsSizeValue(false)))
+      ->transform(size)
       ->capture_default_str();
-  to.add_option("--max-header-bytes", flags.max_header_bytes, "Bytes that a request's head may have: more is 431")
-      ->transform(CLI::AsSizeValue(false))
-      ->check(CLI::Range(std::size_t{256}, std::size_t{16} << 20))
+  to.add_option("--max-header-bytes", flags.max_header_bytes,
+                "Bytes that a request's head may have, 256 to 16M: more is 431. Suffixes as above")
+      ->type_name("BYTES")
+      ->transform(quietly(CLI::AsSizeValue(false)))
+      ->transform(size)
+      ->check(quietly(CLI::Range(std::size_t{256}, std::size_t{16} << 20)))
       ->capture_default_str();
   to.add_option("--header-timeout", flags.header_timeout, "Seconds for a whole request head; 0: no limit")
-      ->check(CLI::Range(0.0, kMaxSeconds))
+      ->type_name("SECONDS")
+      ->check(apps::seconds_check())
       ->capture_default_str();
   to.add_option("--idle-timeout", flags.idle_timeout, "Seconds of silence between two requests; 0: no limit")
-      ->check(CLI::Range(0.0, kMaxSeconds))
+      ->type_name("SECONDS")
+      ->check(apps::seconds_check())
       ->capture_default_str();
 }
 

@@ -4,6 +4,8 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <string_view>
+
 #include <heddle/core/foreign.h>
 
 namespace heddle::apps {
@@ -38,7 +40,11 @@ void StopSignal::take_signals() {
     if (sigwait(&set, &sig) != 0) continue;
     if (over_.load()) return;
     const std::uintptr_t before = state_.exchange(kCame);
-    if (before == kCame) ::_exit(1);  // asked twice: no more patience
+    if (before == kCame) {  // asked twice: no more patience
+      constexpr std::string_view kSaid = "a second signal: ended at once\n";
+      static_cast<void>(!::write(STDERR_FILENO, kSaid.data(), kSaid.size()));
+      ::_exit(1);
+    }
     if (before == kNone) continue;
     // By post(), which run() waits for at its end: by ready() this thread could still be waking a P as that goes. If no run()
     // takes it there is nobody to wake.

@@ -53,14 +53,17 @@ class Program {
   Program& operator=(const Program&) = delete;
 
   /// The line that says that it is ready, or all that it said if it ended before.
-  std::string ready_line() {
+  std::string ready_line() { return wait_for("listening on "); }
+
+  /// What it says from the first `text` on, to the end of that line, or all that it said if it ended before.
+  std::string wait_for(std::string_view text) {
     std::byte one;
     for (;;) {
       const Result<std::size_t> n = log_.read({&one, 1});
       if (!n || *n == 0) return said_;
       said_.push_back(static_cast<char>(one));
       if (one != std::byte{'\n'}) continue;
-      if (const std::size_t at = said_.find("listening on "); at != std::string::npos) return said_.substr(at);
+      if (const std::size_t at = said_.find(text); at != std::string::npos) return said_.substr(at);
     }
   }
 
