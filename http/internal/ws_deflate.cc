@@ -139,13 +139,7 @@ Inflater::Status Inflater::take(std::string_view& bytes, std::size_t room, std::
 }
 
 Inflater::Status Inflater::finish() {
-  if (!at_edge_) {
-    if (!end_empty_block()) return Status::kBroken;
-    if ((stream_->z.data_type & kLastBlock) != 0 &&
-        (::inflate(&stream_->z, Z_SYNC_FLUSH) != Z_STREAM_END || !restart())) {
-      return Status::kNoMemory;
-    }
-  }
+  if (!at_edge_ && !end_empty_block()) return Status::kBroken;
   at_edge_ = true;
   if (!takeover_) stream_.reset();  // keeps I1
   return Status::kOk;
@@ -166,7 +160,8 @@ bool Inflater::end_empty_block() {
   }
   // An empty block ends at once. One whose own codes the four bytes were the last of does not.
   const int status = ::inflate(&z, Z_BLOCK);
-  return (status == Z_OK || status == Z_BUF_ERROR) && (z.data_type & ~kLastBlock) == kBehindBlock;
+  if ((status != Z_OK && status != Z_BUF_ERROR) || (z.data_type & ~kLastBlock) != kBehindBlock) return false;
+  return (z.data_type & kLastBlock) == 0 || (::inflate(&z, Z_SYNC_FLUSH) == Z_STREAM_END && restart());
 }
 
 // What follows is a new stream for zlib; it refers to what was before all the same.

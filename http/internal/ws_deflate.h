@@ -77,8 +77,7 @@ class Inflater {
   /// the message may still have. After anything but kOk and kFull it is of no use any more.
   [[nodiscard]] Status take(std::string_view& bytes, std::size_t room, std::size_t most, std::string& out, Check check,
                             void* arg);
-  /// The message ends here, behind a take() that said kOk, or without any. Gives kOk, or kBroken if it must not end here, or
-  /// kNoMemory.
+  /// The message ends here, behind a take() that said kOk, or without any. Gives kOk, or kBroken if it must not end here.
   [[nodiscard]] Status finish();
 
   [[nodiscard]] bool holds_memory() const noexcept { return stream_ != nullptr; }
