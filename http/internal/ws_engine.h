@@ -6,8 +6,8 @@
 //        '--- peer's Close (answered), its end, failure, idle_timeout ----------------------'
 //
 // Who does what. Nothing runs in the background: there is no goroutine and no timer per connection.
-//     reads      whoever is in read(); else whoever is in close(), that is behind it in line. It answers pings and Closes, and
-//                pings a silent peer itself, when its wait has been long enough.
+//     reads      whoever is in read(), or a Reader's; else whoever is in close(), that is behind it in line. It answers pings and
+//                Closes, and pings a silent peer itself, when its wait has been long enough.
 //     writes     any goroutine, frame by frame (ws_writer.h)
 //
 // I1. One goroutine at a time is the reader: it holds read_lock_, from one message to the next event. What it has read and not
@@ -19,9 +19,9 @@
 // I5. The stream ends behind the last frame: our end (close_write) first, then what the peer still sends is read away, up to
 //     its end or close_timeout, and then the transport is closed. Else the kernel could answer with a reset that overtakes
 //     our Close. A client waits for the server's end before it closes (RFC 6455 s7.1.1).
-//
-// I6. A message that is read as it comes belongs to the Reader that knows stream_number_: who reads another way moves that on, and
-//     drops what is left of it. Whole or not, it goes by turn(), which says how much of it there may be at a time.
+// I6. A message that is read as it comes belongs to the Reader that knows stream_number_: who reads another way moves that on,
+//     and drops what is left of it. So no Reader gets bytes of a message that is not its own. Whole or not, a message goes by
+//     turn(), which is told how much of it there may be at a time.
 //
 // Time in which a peer is silent counts only while somebody waits for it (quiet_): who does not read does not know.
 #pragma once
