@@ -46,6 +46,7 @@ void Wheel::unlink(WheelEntry& entry) noexcept {
   entry.link = nullptr;
   if (entry.slot != kDue && slots_[entry.slot] == nullptr) {
     full_[entry.slot / 64] &= ~(std::uint64_t{1} << (entry.slot % 64));
+    if (std::ranges::all_of(full_, [](std::uint64_t word) { return word == 0; })) next_ = kNever;  // keeps I5
   }
   entry.covers.store(kNever, std::memory_order_seq_cst);  // I2
 }

@@ -19,6 +19,8 @@
 //     seq_cst: so the setter sees the later slot and asks for a relook(), or the home sees the earlier deadline.
 // I3. An entry fires once per set: firing swaps the deadline to kNever.
 // I4. An entry never fires early; it fires at most a tick and one turn of the loop late.
+// I5. An empty wheel has no next moment: nobody turns the wheel of a poller without descriptors, and one that slept until a
+//     moment that has passed would never sleep again.
 #pragma once
 
 #include <array>

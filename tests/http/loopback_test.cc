@@ -5,6 +5,7 @@
 #include <numeric>
 #include <thread>
 
+#include <heddle/core/sched_stats.h>
 #include <heddle/core/wait_group.h>
 #include <heddle/http/static_files.h>
 
@@ -268,6 +269,37 @@ TEST(Loopback, a_handler_that_outlives_its_server_is_freed_on_a_goroutine) {
     gate.close();
     EXPECT_FALSE(gone.recv());
   });
+}
+
+// All connections of a worker come and go, and the time that it kept for them passes.
+TEST(Loopback, a_server_without_connections_sleeps) {
+  const auto tries = [] {
+    std::uint64_t n = 0;
+    for (const ProcStats& p : sched_stats().procs) n += p.steal_tries;
+    return n;
+  };
+  RunOptions options;
+  options.procs = 2;
+  run(
+      [&] {
+        Server server(faces, {.header_timeout = 20ms, .idle_timeout = 20ms});
+        const Result<net::Address> at = server.listen(kAnyPort);
+        ASSERT_TRUE(at) << at.error().message();
+        on_a_thread([&] {
+          for (int i = 0; i < 8; ++i) {
+            Socket s(at->port());
+            s.send(kGet);
+            s.read_response();
+          }
+        });
+        while (server.stats().open != 0) sleep(1ms);
+        sleep(60ms);
+        const std::uint64_t before = tries();
+        sleep(50ms);
+        EXPECT_LT(tries() - before, 1000u);  // a worker that does not sleep makes some hundred thousand
+        EXPECT_TRUE(server.shutdown(20s));
+      },
+      options);
 }
 
 // Stop under load, start again on the same port at once: clients in the middle of a conversation lose no request, and

@@ -130,6 +130,27 @@ TEST(Wheel, unlinked_entries_leave_nothing_behind) {
   EXPECT_EQ(wheel.next(), kNever);
 }
 
+// Whoever took the last entry out does not turn the wheel again before there is another.
+TEST(Wheel, has_no_next_moment_once_its_last_entry_is_unlinked) {
+  for (const std::int64_t after : {kMs, kSecond, 100 * kSecond}) {
+    Wheel wheel(kStart);
+    Timer first;
+    Timer second;
+    first.set(wheel, kStart + after);
+    second.set(wheel, kStart + 2 * after);
+    wheel.unlink(first);
+    EXPECT_LE(wheel.next(), kStart + 2 * after);
+    wheel.unlink(second);
+    EXPECT_EQ(wheel.next(), kNever) << after;
+    std::int64_t now = kStart + 1000 * after;  // and goes on from any later moment
+    first.now = &now;
+    first.set(wheel, now + after);
+    run_until(wheel, now, now + after + 2 * Wheel::kTick);
+    EXPECT_EQ(first.count, 1) << after;
+    EXPECT_LE(first.fired_at, kStart + 1001 * after + Wheel::kTick);
+  }
+}
+
 TEST(Wheel, ten_thousand_idle_connections_wake_it_once_in_two_seconds) {
   std::int64_t now = kStart;
   Wheel wheel(now);
