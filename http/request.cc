@@ -1,6 +1,7 @@
 #include <heddle/http/request.h>
 
 #include <algorithm>
+#include <array>
 
 #include <heddle/http/internal/route_tree.h>
 #include <heddle/http/internal/server_conn.h>
@@ -81,7 +82,13 @@ Request::~Request() {
   (*cancel_)();
 }
 
-std::string Request::peer_address() const { return conn_.stream().peer_address(); }
+std::string Request::peer_address() const {
+  std::string address = conn_.stream().peer_address();
+  if (!address.empty()) return address;
+  std::array<char, Peer::kMaxText> text;  // the kernel forgets who has reset the connection
+  return std::string(conn_.peer().write(text));
+}
+
 Result<net::PeerCredentials> Request::peer_credentials() const { return conn_.stream().peer_credentials(); }
 
 std::optional<std::uint64_t> Request::content_length() const noexcept {

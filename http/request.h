@@ -69,8 +69,8 @@ class Request {
   /// puts the old one back.
   void set_context(Context ctx) noexcept { context_ = std::move(ctx); }
 
-  /// The peer's address, "127.0.0.1:40312"; over a Unix socket who has connected, "unix:uid=1000,pid=4711"; empty if the
-  /// transport knows none.
+  /// The peer's address, "127.0.0.1:40312", also if it has reset the connection; over a Unix socket who has connected,
+  /// "unix:uid=1000,pid=4711"; empty if the transport knows none.
   [[nodiscard]] std::string peer_address() const;
   /// Who has connected over a Unix socket, as the kernel knows it: something to decide by, which no client can make up.
   /// Errors: kUnsupported over anything else.

@@ -1,6 +1,7 @@
 #include <heddle/http/server.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <limits>
 #include <new>
 #include <utility>
@@ -17,6 +18,11 @@ using namespace std::chrono_literals;
 
 constexpr Duration kLastChance = 500ms;
 constexpr Duration kAfterGrace = 1s;  // for goroutines to notice that they were cut
+
+bool was_reset(const net::Stream& stream) noexcept {
+  const Result<net::Address> remote = stream.remote_address();
+  return !remote && remote.error().sys == ENOTCONN;
+}
 
 std::uint32_t clamp32(std::size_t n) noexcept {
   return static_cast<std::uint32_t>(std::min<std::size_t>(n, std::size_t{1} << 30));
@@ -36,7 +42,9 @@ ServerCore::ServerCore(Handler h, const ServerOptions& o)
 net::StreamSink* ServerCore::on_accept(net::Stream& stream) {
   // relaxed, all three: counts.
   accepted.fetch_add(1, std::memory_order_relaxed);
-  const Peer peer = wants_peers() ? Peer::of(stream.peer()) : Peer();
+  const Peer peer = Peer::of(stream.peer());
+  // Reset already: nobody waits for an answer, and what it asks would count for nobody.
+  if (peer.kind == Peer::Kind::kUnknown && was_reset(stream)) return nullptr;
   const bool counted = counts(peer);
   try {
     if (counted && !networks_.enter(peer.network())) {

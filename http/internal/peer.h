@@ -1,7 +1,7 @@
 // Peer: who is at the other end of a connection, small enough to be kept with each of them.
 //
-// The kernel forgets a peer that has reset the connection, and just of those a log wants to tell. So it is asked once, as
-// the connection is accepted, where somebody wants to know.
+// The kernel forgets a peer that has reset the connection, and just of those a log wants to tell, and a limit must know. So it
+// is asked as the connection is accepted.
 #pragma once
 
 #include <array>

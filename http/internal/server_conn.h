@@ -89,7 +89,7 @@ class ServerConn final : public net::StreamSink {
   // ---- the request's goroutine ----
   [[nodiscard]] const Exchange& exchange() const noexcept { return *x_; }
   [[nodiscard]] net::Stream& stream() noexcept { return stream_; }
-  /// Who it is from, if anybody wants to know (ServerCore::wants_peers()).
+  /// Who it is from. Known also when the client has reset the connection.
   [[nodiscard]] const Peer& peer() const noexcept { return peer_; }
   [[nodiscard]] Result<std::size_t> read_body(std::span<std::byte> to);
   /// True if this response must be the connection's last, as far as is known before it is sent.

@@ -67,9 +67,6 @@ class ServerCore final : public net::StreamAcceptor {
  private:
   ~ServerCore() = default;
   void free_aside() noexcept;
-  [[nodiscard]] bool wants_peers() const noexcept {
-    return options.max_connections_per_ip != 0 || options.on_request_done != nullptr;
-  }
   [[nodiscard]] bool counts(const Peer& peer) const noexcept {
     return options.max_connections_per_ip != 0 && peer.kind != Peer::Kind::kUnknown &&
            (options.limit_loopback || !peer.is_loopback());

@@ -7,6 +7,7 @@
 
 #include <heddle/core/sched_stats.h>
 #include <heddle/core/wait_group.h>
+#include <heddle/http/rate_limit.h>
 #include <heddle/http/static_files.h>
 
 #include "sockets.h"
@@ -269,6 +270,26 @@ TEST(Loopback, a_handler_that_outlives_its_server_is_freed_on_a_goroutine) {
     gate.close();
     EXPECT_FALSE(gone.recv());
   });
+}
+
+// The kernel forgets who they were, and a limit by address must not.
+TEST(Loopback, clients_that_reset_behind_their_request_are_limited_as_others) {
+  for (const std::size_t per_ip : {ServerOptions{}.max_connections_per_ip, std::size_t{0}}) {
+    std::atomic<int> served{0};
+    const Handler handler =
+        rate_limit({.requests = 1, .per = 1h, .burst = 1})([&](Request&, ResponseWriter&) { ++served; });
+    with_server(
+        2,
+        [](std::uint16_t port) {
+          for (int i = 0; i < 200; ++i) {
+            Socket s(port);
+            s.send(kGet);
+            s.reset();
+          }
+        },
+        {.max_connections_per_ip = per_ip}, handler);
+    EXPECT_LE(served.load(), 1);
+  }
 }
 
 // All connections of a worker come and go, and the time that it kept for them passes.

@@ -134,8 +134,9 @@ TEST(UpgradeLoopback, echoes_with_one_goroutine_and_holds_the_client_back) {
       });
 }
 
+// Half of them have gone before anything was answered, and perhaps before they were accepted: those are not served.
 TEST(UpgradeLoopback, ends_both_ways_when_the_client_resets) {
-  std::atomic<int> ended{0};
+  std::atomic<int> begun{0}, ended{0};
   with_server(
       2,
       [](std::uint16_t port) {
@@ -148,6 +149,7 @@ TEST(UpgradeLoopback, ends_both_ways_when_the_client_resets) {
       },
       {},
       [&](Request& r, ResponseWriter& w) {
+        ++begun;
         const Context ctx = r.context();
         const auto to = w.upgrade("bytes");
         if (!to) {  // it was gone before the answer
@@ -165,7 +167,8 @@ TEST(UpgradeLoopback, ends_both_ways_when_the_client_resets) {
         EXPECT_FALSE((*to)->is_alive());
         ++ended;
       });
-  EXPECT_EQ(ended.load(), 20);
+  EXPECT_GE(begun.load(), 10);
+  EXPECT_EQ(ended.load(), begun.load());
 }
 
 // A handler that waits for its client in both directions, and a client that does nothing.
