@@ -5,11 +5,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <mutex>
 #include <span>
 #include <utility>
 
 #include <heddle/core/check.h>
+#include <heddle/core/task.h>
 #include <heddle/http/internal/ws_time.h>
 
 namespace heddle::http::ws {
@@ -64,6 +66,17 @@ void MessageWriter::leave() noexcept {
 }
 
 Result<void> MessageWriter::piece(std::string_view bytes, More more) {
+  std::exception_ptr thrown;
+  try {
+    return send(bytes, more);
+  } catch (...) {
+    if (!heddle::detail::keep_exception(thrown)) throw;
+  }
+  static_cast<void>(give_up({Code::kNoResources, 0, kOp}));  // keeps I5; parks: not in a handler
+  std::rethrow_exception(thrown);
+}
+
+Result<void> MessageWriter::send(std::string_view bytes, More more) {
   if (!message_.begun) {
     if (bytes.empty() && more != More::kNo) return {};
     message_.begun = true;

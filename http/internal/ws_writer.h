@@ -7,9 +7,10 @@
 // I2. A frame that was begun is finished or nothing follows it: after a failed write every other fails the same way. Then the
 //     reader is the one to find out what the peer sent last; only a peer that does not read (kTimeout) ends the transport.
 // I3. A client's frames are masked with a mask nobody can foresee, a new one each (s5.3, s10.3).
-//
 // I4. A message that was begun and left is never ended, nor followed by another: what the peer took for a whole one would not be
 //     one, and what was compressed is not known to it.
+// I5. One that an exception ended (std::bad_alloc) is given up as if its write had failed: some of it may have been sent, or be
+//     in the Deflater's window, and what followed would not be understood.
 //
 // Source: RFC 6455 s5; RFC 7692 s7.2.1.
 #pragma once
@@ -47,6 +48,7 @@ class MessageWriter {
   MessageWriter(net::Transport& transport, Role role, const Options& options, const std::optional<Agreed>& deflate);
 
   /// Sends a message, in one frame or several. Parks. Errors: kClosed behind a Close; kTimeout, "write"; the transport's.
+  /// Throws std::bad_alloc; then everything fails with kNoResources (I5).
   [[nodiscard]] Result<void> message(Opcode opcode, std::string_view bytes);
 
   /// A message in pieces: begin(), piece() …, leave(). In between others' messages wait. Errors: the context's; kCanceled after a
@@ -66,6 +68,7 @@ class MessageWriter {
   [[nodiscard]] std::optional<Error> failure() const noexcept;
 
  private:
+  [[nodiscard]] Result<void> send(std::string_view bytes, More more);
   [[nodiscard]] Result<void> plain(std::string_view bytes, bool last);
   [[nodiscard]] Result<void> compressed(std::string_view bytes, More more);
   [[nodiscard]] Result<void> fragment(std::string_view payload, bool fin);

@@ -3,6 +3,7 @@
 #include <heddle/core/chan.h>
 
 #include <algorithm>
+#include <new>
 
 #include "ws_test_util.h"
 
@@ -393,6 +394,50 @@ TEST(WsEngine, what_must_not_be_sent_is_refused) {
     EXPECT_EQ(code_of(server.close(kNoStatus)), "ok");
     EXPECT_EQ(words(read_to_end(far), Role::kServer), "bin(\xff) close()");
     EXPECT_EQ(server.peer_close().code, kNoStatus);
+  });
+}
+
+// A Transport that has no memory for one of its writes.
+class Starved final : public net::Transport {
+ public:
+  Starved(net::Transport& inner, int write) : inner_(inner), left_(write) {}
+  using net::Transport::read;
+  using net::Transport::write;
+  [[nodiscard]] Result<std::size_t> read(std::span<std::byte> buf) override { return inner_.read(buf); }
+  [[nodiscard]] Result<std::size_t> read(const Context& ctx, std::span<std::byte> buf) override {
+    return inner_.read(ctx, buf);
+  }
+  [[nodiscard]] Result<void> write(std::span<const std::byte> buf) override { return write({}, buf); }
+  [[nodiscard]] Result<void> write(const Context& ctx, std::span<const std::byte> buf) override {
+    if (--left_ == 0) throw std::bad_alloc();
+    return inner_.write(ctx, buf);
+  }
+  [[nodiscard]] Result<void> close_read() override { return inner_.close_read(); }
+  [[nodiscard]] Result<void> close_write() override { return inner_.close_write(); }
+  void set_read_deadline(TimePoint when) noexcept override { inner_.set_read_deadline(when); }
+  void set_write_deadline(TimePoint when) noexcept override { inner_.set_write_deadline(when); }
+  [[nodiscard]] Result<net::Address> local_address() const override { return inner_.local_address(); }
+  [[nodiscard]] Result<net::Address> remote_address() const override { return inner_.remote_address(); }
+  [[nodiscard]] bool is_alive() const noexcept override { return inner_.is_alive(); }
+  void close() noexcept override { inner_.close(); }
+
+ private:
+  net::Transport& inner_;
+  int left_;
+};
+
+TEST(WsEngine, nothing_follows_a_message_that_memory_gave_out_for) {
+  heddle::test::run([] {
+    auto [near, far] = net::memory_pair();
+    Starved starved(near, 3);  // head and payload of a frame, and the next head
+    Options options = calm();
+    options.write_frame = 4;
+    Connection server = connection_on(starved, Role::kServer, options);
+    EXPECT_THROW((void)server.write_text("12345678"), std::bad_alloc);
+    EXPECT_EQ(code_of(server.write_text("next")), to_string(Code::kNoResources));
+    EXPECT_EQ(code_of(server.ping()), to_string(Code::kNoResources));
+    EXPECT_EQ(server.read().error().code, Code::kNoResources);
+    EXPECT_EQ(read_to_end(far), frame(0x01, "1234", false));
   });
 }
 
