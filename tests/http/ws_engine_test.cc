@@ -3,6 +3,7 @@
 #include <heddle/core/chan.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <new>
 
 #include "ws_test_util.h"
@@ -45,6 +46,27 @@ TEST(WsEngine, messages_of_all_sizes_come_whole_in_frames_or_one_compressed_or_n
         }
       },
       {.most_steps = 1'000'000'000});
+}
+
+TEST(WsEngine, the_largest_of_limits_is_none) {
+  heddle::test::run([] {
+    Options options = calm();
+    options.max_message = options.max_frame = options.max_fragments = options.write_frame = SIZE_MAX;
+    for (const bool deflate : {false, true}) {
+      auto [near, far] = net::memory_pair({.capacity = 100});
+      const auto agreed = deflate ? std::optional(Agreed{}) : std::nullopt;
+      Connection client = connection_on(near, Role::kClient, options, agreed);
+      Connection server = connection_on(far, Role::kServer, options, agreed);
+      std::string sent(50'000, '\0');  // that does not compress
+      std::uint64_t state = 1;
+      for (char& c : sent) c = static_cast<char>((state = state * 6364136223846793005U + 1442695040888963407U) >> 56);
+      WaitGroup all;
+      all.go([&] { EXPECT_TRUE(client.write_binary(sent)); });
+      const Result<Message> got = server.read();
+      EXPECT_TRUE(got && got->data == sent) << said(got).substr(0, 100);
+      all.wait();
+    }
+  });
 }
 
 TEST(WsEngine, writers_share_a_connection_by_whole_messages) {
