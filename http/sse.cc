@@ -15,6 +15,13 @@ Error refusal() noexcept { return {Code::kInvalid, 0, "server-sent event"}; }
 
 bool one_line(std::string_view text) noexcept { return text.find_first_of(kLineEnds) == std::string_view::npos; }
 
+// To HEAD nothing is sent, so that nothing would ever fail, however long the client has gone: who loops until something does would
+// loop for ever.
+Result<void> has_events(const Request& request) noexcept {
+  if (request.method() != Method::kHead) return {};
+  return std::unexpected(Error{Code::kClosed, 0, "server-sent event"});
+}
+
 // A line for each of `text`, which CR LF, CR or LF ends.
 void put_data(std::string_view text, std::string& out) {
   for (;;) {
@@ -60,6 +67,7 @@ Result<void> SseWriter::comment(std::string_view text) {
 }
 
 Result<void> SseWriter::send_all(const RecvChan<SseEvent>& events, Duration keep_alive) {
+  if (auto there = has_events(*request_); !there) return there;
   const Context ctx = request_->context();
   if (keep_alive <= Duration::zero()) keep_alive = Duration::max();
   for (;;) {
@@ -78,6 +86,7 @@ Result<void> SseWriter::send_all(const RecvChan<SseEvent>& events, Duration keep
 }
 
 Result<void> SseWriter::put(std::string_view text) {
+  if (auto there = has_events(*request_); !there) return there;
   if (auto written = writer_->write(text); !written) return written;
   return writer_->flush();
 }

@@ -5,7 +5,8 @@
 //     for (int i = 0; events && events->send({.data = std::to_string(i), .id = std::to_string(i)}); ++i) sleep(1s);
 //   });
 //
-// A client that goes away ends the next send() with an error, and Request::context() at once.
+// A client that goes away ends the next send() with an error, and Request::context() at once. HEAD, which such a route serves, too,
+// gets the head, and every send() ends with kClosed.
 #pragma once
 
 #include <chrono>

@@ -89,6 +89,28 @@ TEST(Sse, a_channel_is_sent_until_it_is_closed) {
             "data: 1\n\ndata: 2\n\n");
 }
 
+TEST(Sse, head_gets_the_head_and_holds_nobody_up) {
+  on_one_p([] {
+    const auto silent = make_chan<SseEvent>();
+    Rig rig([&](Request& r, ResponseWriter& w) {
+      auto sse = SseWriter::start(r, w);
+      ASSERT_TRUE(sse);
+      EXPECT_EQ(sse->send({.data = "x", .event = "a\nb"}).error().code, Code::kInvalid);
+      int sent = 0;
+      while (sent < 100 && sse->send({.data = "x"})) ++sent;
+      EXPECT_EQ(sent, 0);
+      const auto all = sse->send_all(silent);
+      EXPECT_EQ(all ? Code::kOk : all.error().code, Code::kClosed);
+    });
+    for (int i = 0; i < 2; ++i) {  // the connection goes on
+      rig.stream.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
+      rig.stream.settle();
+    }
+    EXPECT_EQ(rig.responses("hh"),
+              std::vector<std::string>(2, "200 chunked Cache-Control=no-cache, no-transform X-Accel-Buffering=no"));
+  });
+}
+
 TEST(Sse, no_keep_alive_is_silence_and_not_a_flood) {
   on_one_p([] {
     for (const Duration none : {Duration(0), Duration(-1)}) {
