@@ -1,6 +1,8 @@
 // What ends before its time: bodies that are closed or dropped half read, contexts in the middle of a write, clients before
 // their responses, sources and decoders that fail or lie.
 #include <heddle/core/context.h>
+#include <heddle/core/test.h>
+#include <heddle/http/test_upstream.h>
 #include <heddle/net/memory.h>
 
 #include <cstring>
@@ -98,6 +100,43 @@ TEST(ClientLifetime, a_body_that_was_closed_is_read_no_more) {
     response->close();
     std::byte buf[1];
     EXPECT_EQ(response->read(buf), 0U) << "it was whole before";
+  });
+}
+
+TEST(ClientLifetime, a_call_that_was_called_off_gives_no_byte_that_is_there_already) {
+  heddle::test::run([] {
+    TestUpstream upstream(
+        {Script().expect_until("\r\n\r\n").send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhere").expect_end()});
+    {
+      Client client = upstream.client();
+      const auto [ctx, cancel] = with_cancel({});
+      Result<ClientResponse> response = client.get(ctx, upstream.url());
+      ASSERT_TRUE(response);
+      cancel();
+      EXPECT_EQ(response->read_all(10).error().code, Code::kCanceled);
+      EXPECT_EQ(client.stats().open, 0U);
+    }
+    EXPECT_EQ(upstream.problem(), "");
+  });
+}
+
+TEST(ClientLifetime, a_response_that_is_dropped_unread_gives_its_connection_back_if_all_of_it_is_there) {
+  heddle::test::run([] {
+    const std::string whole = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhere";
+    TestUpstream upstream({Script()
+                               .expect_until("\r\n\r\n")
+                               .send(whole)
+                               .expect_until("\r\n\r\n")
+                               .send(whole.substr(0, whole.size() - 1))
+                               .expect_end()});
+    {
+      Client client = upstream.client();
+      EXPECT_TRUE(client.get(upstream.url()));
+      EXPECT_EQ(client.stats().idle, 1U);
+      EXPECT_TRUE(client.get(upstream.url()));
+      EXPECT_EQ(client.stats().open, 0U);
+    }
+    EXPECT_EQ(upstream.problem(), "");
   });
 }
 

@@ -1,6 +1,8 @@
 // The pool: its limits, its line, what expires, what gives way. First by itself, then under a client.
 #include <heddle/core/context.h>
+#include <heddle/core/test.h>
 #include <heddle/http/internal/client_pool.h>
+#include <heddle/net/memory.h>
 #include <heddle/net/unix.h>
 
 #include <vector>
@@ -201,6 +203,34 @@ TEST(ClientPool, idle_connections_expire_and_newer_ones_stay) {
     busy.keep();
     for (const TimePoint until = net::test::patience(); pool->counts().open != 0 && now() < until;) sleep(1ms);
     EXPECT_EQ(pool->counts().open, 0U);
+  });
+}
+
+TEST(ClientPool, each_idle_connection_has_its_whole_time_and_the_oldest_gives_way) {
+  heddle::test::run([] {
+    const auto pool = std::make_shared<ClientPool>(PoolLimits{.in_all = 3, .idle_timeout = 10s});
+    std::vector<net::MemoryConn> far;
+    for (const char* const origin : {"a", "b", "c"}) {
+      auto [near, other] = net::memory_pair();
+      far.push_back(std::move(other));
+      ClientPool::Lease lease = must_acquire(*pool, origin);
+      lease.conn = std::make_shared<ClientConn>(std::make_unique<net::MemoryConn>(std::move(near)));
+      lease.keep();
+      sleep(2s);
+    }
+    const auto alive = [&] {
+      std::string out;
+      for (const net::MemoryConn& end : far) out += end.is_alive() ? '1' : '0';
+      return out;
+    };
+    must_acquire(*pool, "d").give_up();
+    EXPECT_EQ(alive(), "011");
+    sleep(5s);  // 11 s after a's began, 9 and 7 after the others'
+    EXPECT_EQ(alive(), "011");
+    sleep(2s);
+    EXPECT_EQ(alive(), "001");
+    sleep(2s);
+    EXPECT_EQ(alive(), "000");
   });
 }
 

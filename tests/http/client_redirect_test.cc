@@ -86,6 +86,26 @@ TEST(ClientRedirect, another_origin_gets_no_credentials_not_even_on_the_way_back
   });
 }
 
+TEST(ClientRedirect, a_host_of_the_users_stays_with_its_origin) {
+  heddle::test::run([] {
+    const auto hop = [](std::string_view host, const std::string& to) {
+      return Script()
+          .expect_until("Host: " + std::string(host) + "\r\n")
+          .expect_until("\r\n\r\n")
+          .send("HTTP/1.1 302 Found\r\nConnection: close\r\nContent-Length: 0\r\nLocation: " + to + "\r\n\r\n");
+    };
+    TestUpstream upstream({hop("mine.test", "/b"), hop("mine.test", "http://other.test/c"),
+                           hop("other.test", "http://server.test/d"), hop("server.test", "")});
+    {
+      Client client = upstream.client();
+      ClientRequest request = request_to(upstream.url("/a"));
+      ASSERT_TRUE(request.headers.set("Host", "mine.test"));
+      EXPECT_EQ(told(client.send(request)), "302 []");
+    }
+    EXPECT_EQ(upstream.problem(), "");
+  });
+}
+
 TEST(ClientRedirect, some_are_not_followed) {
   with_network([] {
     OwnServer server(directions);

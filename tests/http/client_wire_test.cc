@@ -1,6 +1,8 @@
 // The client against servers that follow a script, good manners or none: what may be reused, what is repeated, what is refused.
 #include <heddle/core/context.h>
+#include <heddle/core/test.h>
 #include <heddle/http/status.h>
+#include <heddle/http/test_upstream.h>
 #include <heddle/net/unix.h>
 
 #include <cstring>
@@ -435,6 +437,50 @@ TEST(ClientWire, each_phase_has_its_time_limit) {
       EXPECT_EQ(told(client.get("http://a/")), "timeout");
       EXPECT_EQ(client.stats().open, 0U);
     }
+  });
+}
+
+TEST(ClientWire, an_informational_response_starts_the_clock_for_the_head_anew) {
+  heddle::test::run([] {
+    const auto server = [](Duration pause) {
+      return Script()
+          .expect_until("\r\n\r\n")
+          .pause(pause)
+          .send("HTTP/1.1 103 Hints\r\n\r\n")
+          .pause(pause)
+          .send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+    };
+    TestUpstream upstream({server(900ms), server(1100ms)});
+    ClientOptions options;
+    options.header_timeout = 1s;
+    Client client = upstream.client(options);
+    EXPECT_EQ(told(client.get(upstream.url())), "200 [ok]");
+    EXPECT_EQ(told(client.get(upstream.url())), "timeout");
+  });
+}
+
+TEST(ClientWire, an_upload_that_ends_later_does_not_cut_the_bodys_reading_short) {
+  heddle::test::run([] {
+    TestUpstream upstream({Script()
+                               .expect_until("\r\n\r\n")
+                               .send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlo")
+                               .expect_until("0\r\n\r\n")
+                               .pause(5s)
+                               .send("ng")
+                               .expect_end()});
+    {
+      ClientOptions options;
+      options.header_timeout = 1s;
+      Client client = upstream.client(options);
+      ClientRequest request = request_to(upstream.url(), Method::kPost);
+      request.body = RequestBody::callback([](std::span<std::byte>) -> Result<std::size_t> {
+        sleep(3s);  // the answer's head is there by then
+        return std::size_t{0};
+      });
+      EXPECT_EQ(told(client.send(request)), "200 [long]");
+      EXPECT_EQ(client.stats().idle, 1U);
+    }
+    EXPECT_EQ(upstream.problem(), "");
   });
 }
 
