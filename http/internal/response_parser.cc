@@ -15,7 +15,8 @@ namespace {
 constexpr Error kBadHead{Code::kProtocol, 0, "read response"};
 constexpr Error kHeadTooLarge{Code::kLimit, 0, "read response"};
 constexpr std::string_view kVersion = "HTTP/1.";
-constexpr std::size_t kLineEnd = 2;  // CR LF
+constexpr std::size_t kLineEnd = 2;       // CR LF
+constexpr std::uint8_t kSizeDigits = 16;  // of a chunk's size: all that 64 bits can have
 
 std::uint32_t narrow(std::size_t n) noexcept { return static_cast<std::uint32_t>(n); }
 
@@ -220,13 +221,13 @@ bool BodyReader::step_framing(char c) {
     case State::kSize:
       if (chars::is(c, chars::kHex)) {
         if (left_ >> 60 != 0) return false;  // the next digit would not fit
-        // Leading zeros are digits too, and one could go on with them for ever.
-        if (any_digit_ && left_ == 0 && ++framing_ > limits_.max_framing) return false;
+        // Leading zeros are digits too, and one could go on with them for ever; but sizes of one width are written so.
+        if (left_ == 0 && digits_ == kSizeDigits && ++framing_ > limits_.max_framing) return false;
         left_ = left_ * 16 + static_cast<std::uint64_t>(chars::hex_value(c));
-        any_digit_ = true;
+        if (digits_ < kSizeDigits) ++digits_;
         return true;
       }
-      if (!any_digit_) return false;
+      if (digits_ == 0) return false;
       [[fallthrough]];
     case State::kSizeBlank:
       if (c == ' ' || c == '\t') {
@@ -250,7 +251,7 @@ bool BodyReader::step_framing(char c) {
     case State::kSizeLf:
       if (c != '\n') return false;
       state_ = left_ == 0 ? State::kTrailer : State::kData;
-      any_digit_ = false;
+      digits_ = 0;
       return true;
     case State::kDataCr:
       if (c != '\r') return false;

@@ -116,9 +116,9 @@ class BodyReader {
 
   State state_ = State::kDone;
   Code why_ = Code::kProtocol;
-  bool any_digit_ = false;
+  std::uint8_t digits_ = 0;    // kSize: how many there were; no more than a size can need are counted
   std::uint64_t left_ = 0;     // kFixed, kData: bytes to come; kSize: the size so far
-  std::uint64_t framing_ = 0;  // bytes of extensions and trailers
+  std::uint64_t framing_ = 0;  // bytes of extensions and trailers, and zeros in front of a size beyond what it can need
   ResponseLimits limits_;
   std::string trailer_text_;
   std::size_t trailer_line_ = 0;  // where the line that comes now begins

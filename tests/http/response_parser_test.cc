@@ -100,6 +100,10 @@ TEST(ResponseParser, chunks_make_a_body_and_trailers_stay_apart) {
   EXPECT_EQ(read(chunked("0\r\n\r\n")), "200 []");
   EXPECT_EQ(read(chunked("000A\r\n0123456789\r\n00\r\n\r\n")), "200 [0123456789]");
   EXPECT_EQ(read(chunked("1;a=b;c=\"d e\"\r\nx\r\n0 ;e\r\n\r\n")), "200 [x]");
+  // Sizes of one width, as some servers write them: however many chunks there are.
+  std::string body;
+  for (int i = 0; i < 40; ++i) body += "0000000000000001\r\nx\r\n";
+  EXPECT_EQ(read(chunked(body + "0000000000000000\r\n\r\n")), "200 [" + std::string(40, 'x') + "]");
   EXPECT_EQ(read(chunked("1\r\nx\r\n0\r\nA: b\r\nC:\t d e \r\nE:\r\n\r\nX")), "200 [x] {A=b} {C=d e} {E=} +X");
   EXPECT_EQ(read(chunked("1\r\nx\r\n0\r\nContent-Length: 7\r\n\r\nX")), "200 [x] +X");  // which may not be one
 }
