@@ -45,6 +45,8 @@ struct ClientStats {
   std::size_t waiting = 0;  // requests that wait for a connection
 };
 
+/// Threads: goroutines, any number at once. Lifetime: of one run(), as its connections (net/tcp.h) and timers are: in another one
+/// what is idle would never expire.
 class Client {
  public:
   explicit Client(ClientOptions options = {});
