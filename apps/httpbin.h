@@ -47,6 +47,10 @@ inline constexpr std::size_t kMaxShown = 1 << 20;
 /// Answers 400 and {"error": why}. Returns nothing, of any kind: `return bad_request(…)` in what returns an optional.
 std::nullopt_t bad_request(ResponseWriter& writer, const std::string& why);
 
+/// Answers 503 where a wait ended before its time and nothing was sent: the client has gone, or has ended its half of the
+/// connection alone, and then it is told.
+void called_off(ResponseWriter& writer);
+
 /// The number that {name} of the path is; nothing if it is none, or not from `least` to `most`: then 400 is answered.
 [[nodiscard]] std::optional<std::uint64_t> path_number(Request& request, ResponseWriter& writer, std::string_view name,
                                                        std::uint64_t least, std::uint64_t most);

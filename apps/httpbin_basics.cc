@@ -85,10 +85,7 @@ void status(Request& r, ResponseWriter& w) {
 void delay(Request& r, ResponseWriter& w) {
   const auto ms = path_number(r, w, "ms", 0, kMaxDelay);
   if (!ms) return;
-  if (!sleep(r.context(), std::chrono::milliseconds(*ms))) {
-    // The client has gone, or has ended its half of the connection alone: then it is told.
-    return static_cast<void>(http::write_json(w, {{"error", "called off"}}, http::kStatusServiceUnavailable));
-  }
+  if (!sleep(r.context(), std::chrono::milliseconds(*ms))) return called_off(w);
   http::write_json(w, {{"delay_ms", *ms}});
 }
 

@@ -194,7 +194,7 @@ void drip(Request& r, ResponseWriter& w) {
     return static_cast<void>(bad_request(w, "code is of a response that has no body"));
   }
   const Context ctx = r.context();
-  if (!sleep(ctx, *before)) return w.cut();
+  if (before->count() != 0 && !sleep(ctx, *before)) return called_off(w);
   w.status(static_cast<int>(*code));
   w.set_header("Content-Type", "application/octet-stream");
   w.set_header("Content-Length", std::to_string(*count));

@@ -55,6 +55,10 @@ std::nullopt_t bad_request(ResponseWriter& writer, const std::string& why) {
   return std::nullopt;
 }
 
+void called_off(ResponseWriter& writer) {
+  http::write_json(writer, {{"error", "called off"}}, http::kStatusServiceUnavailable);
+}
+
 std::optional<std::uint64_t> path_number(Request& request, ResponseWriter& writer, std::string_view name,
                                          std::uint64_t least, std::uint64_t most) {
   return bounded(request.path_value(name), writer, name, least, most);

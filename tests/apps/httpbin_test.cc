@@ -357,6 +357,35 @@ TEST(Httpbin, events_come_one_by_one_and_a_client_may_leave) {
   });
 }
 
+// It is told what there is to tell: nothing was sent yet that a cut would be the honest end of.
+TEST(Httpbin, a_client_that_has_ended_its_half_is_answered) {
+  const std::map<std::string, std::string> cases = {{"/delay/600000", "503 "},
+                                                    {"/drip?delay=600", "503 "},
+                                                    {"/drip?duration=0&numbytes=3", "200 "},
+                                                    {"/sse?count=1&interval=60000", "200 "}};
+  with_httpbin({}, [&](Httpbin& server, Client&) {
+    for (const auto& [path, status] : cases) {
+      Result<net::Conn> conn = net::dial(server.address());
+      ASSERT_TRUE(conn);
+      conn->set_deadline(now() + 60s);
+      const std::string both =
+          "GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n" + "GET /plaintext HTTP/1.1\r\nHost: x\r\n\r\n";
+      ASSERT_TRUE(conn->write(std::as_bytes(std::span(both))));
+      ASSERT_TRUE(conn->close_write());
+      std::string got;
+      std::byte buf[1000];
+      for (;;) {
+        const Result<std::size_t> n = conn->read(buf);
+        ASSERT_TRUE(n) << path << ": " << n.error().message();
+        if (*n == 0) break;
+        got.append(reinterpret_cast<const char*>(buf), *n);
+      }
+      EXPECT_TRUE(got.starts_with("HTTP/1.1 " + status)) << path << ": " << got;
+      EXPECT_TRUE(got.ends_with("Hello, World!")) << path << ": " << got;
+    }
+  });
+}
+
 TEST(Httpbin, a_web_socket_sends_back_what_it_is_sent) {
   with_httpbin({}, [](Httpbin& server, Client& client) {
     for (const bool compressed : {false, true}) {
