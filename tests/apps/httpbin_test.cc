@@ -407,6 +407,18 @@ TEST(Httpbin, a_web_socket_sends_back_what_it_is_sent) {
   });
 }
 
+TEST(Httpbin, a_size_that_is_none_is_refused) {
+  run([] {  // -1 was no limit at all
+    for (const char* size : {"-1", "99999999999999999999", "", "1X"}) {
+      net::test::Program program(HEDDLE_HTTPBIN, {"--listen", "127.0.0.1:0", "--max-body", size});
+      const bool serves = program.ready_line().starts_with("listening");
+      EXPECT_FALSE(serves) << size;
+      if (serves) continue;
+      EXPECT_EQ(program.wait(), 2) << size;
+    }
+  });
+}
+
 TEST(Httpbin, the_flags_set_limits) {
   with_httpbin({"--max-body", "1K", "--max-header-bytes", "1000"}, [](Httpbin& server, Client& client) {
     const auto post = [&](std::size_t size) {
