@@ -241,6 +241,7 @@ HeadStatus finish_head(Exchange& x) {
   x.head.minor = x.patched_minor != 0 ? x.patched_minor : x.parser.http_minor;
   if (const int status = check_head(x, *method); status != 0) return faulty(x, status);
   if (x.body.kind == BodyKind::kChunked) {
+    x.parser.flags |= F_CHUNKED;  // check_head() has seen that it is; llhttp stumbles over a tab behind the word
     llhttp_resume(&x.parser);
     // The last chunk's line, the trailers' end: framing that every body has.
     x.body.allowance = x.limits->max_framing + kFramingOfAChunk;

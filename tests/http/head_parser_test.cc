@@ -374,10 +374,11 @@ void PrintTo(const BodyVerdict& v, std::ostream* out) {
   *out << '"' << v.bytes << "\" " << (v.done ? "done " : "open ") << v.fault << " left " << v.left;
 }
 
-BodyVerdict decode(std::string_view bytes, std::size_t piece, std::size_t room, const HeadLimits& limits) {
+BodyVerdict decode(std::string_view bytes, std::size_t piece, std::size_t room, const HeadLimits& limits,
+                   const std::string& coding = "chunked") {
   Exchange* x = Exchange::take();
   x->limits = &limits;
-  const std::string start = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+  const std::string start = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:" + coding + "\r\n\r\n";
   x->append(std::as_bytes(std::span(start)));
   x->visible = x->filled;
   EXPECT_EQ(parse_head(*x), HeadStatus::kComplete);
@@ -414,6 +415,13 @@ TEST(ChunkedBody, decodes) {
   expect_body("5;a=b;c=\"d;e\"\r\nhello\r\n0;x\r\nTrailer: y\r\nHost: evil\r\n\r\nX", {"hello", true, 0, 1});
   expect_body("5\r\nhello\r\n0\r\n", {"hello", false, 0, 0});
   expect_body("5\r\nhel", {"hel", false, 0, 0});
+}
+
+// The head was accepted with a tab there, and then its body refused.
+TEST(ChunkedBody, blanks_around_the_coding_mean_nothing) {
+  for (const char* coding : {" chunked ", "\tchunked\t", " \t chunked \t \t"}) {
+    EXPECT_EQ(decode("5\r\nhello\r\n0\r\n\r\nGET", 1, 1, {}, coding), (BodyVerdict{"hello", true, 0, 3})) << coding;
+  }
 }
 
 TEST(ChunkedBody, refuses_loose_syntax) {
