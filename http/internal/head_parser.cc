@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include <heddle/http/internal/chars.h>
 #include <heddle/http/internal/head_rules.h>
 #include <heddle/http/internal/plain_head.h>
 #include <heddle/http/internal/trailer_rules.h>
@@ -294,6 +295,8 @@ HeadStatus parse_head(Exchange& x) {
     if (x.scanned == x.visible) return HeadStatus::kNeedMore;
     x.begin = x.scanned;
     if (read_plain_head(x)) return HeadStatus::kComplete;
+    // Keeps I1: whatever follows, the line will be a 400. A TLS client that is at the wrong port sends no end of it.
+    if (!chars::is(x.data[x.begin], chars::kToken)) return faulty(x, kStatusBadRequest);
     start_llhttp(x);
   }
   for (;;) {

@@ -1,7 +1,7 @@
 // From bytes to a request's head: llhttp, and the rules that it leaves to us.
 //
 // llhttp (no lenient flag) does the grammar. Ours on top, in the order in which they apply:
-//   - a few empty lines before the request line are skipped, only as CR LF;
+//   - a few empty lines before the request line are skipped, only as CR LF; what then begins as no method can is 400 at once;
 //   - a request line that llhttp refuses is judged again at its end, so that the answer does not depend on how the
 //     bytes were split: too long 414, HTTP/2.0 or 0.9 in words 505, an unknown method 501, HTTP/1.2 served as 1.1, else
 //     400;

@@ -120,6 +120,15 @@ TEST(HeadParser, skips_a_few_empty_lines_but_only_whole_ones) {
   expect_verdict("\r\n", need_more());
 }
 
+// A line that never ends would be waited for, until header_timeout.
+TEST(HeadParser, refuses_at_once_what_begins_as_no_method_can) {
+  expect_verdict(std::string_view("\x16\x03\x01\x02\x00\x01", 6), faulty(400));  // a TLS client's first bytes
+  expect_verdict("\r\n\x80", faulty(400));
+  expect_verdict("/" + std::string(100'000, 'a'), faulty(400));
+  expect_verdict("(", faulty(400));
+  expect_verdict("!", need_more());  // a method may
+}
+
 TEST(HeadParser, judges_request_lines) {
   struct {
     const char* line;
