@@ -238,28 +238,33 @@ void ServerConn::limit_body(std::uint64_t most) noexcept {
   body.error = Error{Code::kLimit, 0, "read body"};
 }
 
-// Decodes from what the goroutine owns: the exchange's window, then the buffer taken off the queue.
+// Decodes from what the goroutine owns: the exchange's window, then the buffer taken off the queue. Once there are some
+// bytes, also from the buffers that have come since, as far as `to` has room: who passes them on writes as much at a time.
 std::size_t ServerConn::take_body(std::span<std::byte> to) noexcept {
   Exchange& x = *x_;
   char* const out = reinterpret_cast<char*>(to.data());
-  while (!x.body.done && x.body.fault == 0) {
+  std::size_t got = 0;
+  while (got < to.size() && !x.body.done && x.body.fault == 0) {
     Decoded d{};
     if (x.read < x.visible) {
-      d = decode_body(x, x.data + x.read, x.visible - x.read, out, to.size());
+      d = decode_body(x, x.data + x.read, x.visible - x.read, out + got, to.size() - got);
       x.read += static_cast<std::uint32_t>(d.consumed);
     } else if (chunk_ != nullptr) {
-      d = decode_body(x, chunk_->data + chunk_->begin, chunk_->end - chunk_->begin, out, to.size());
+      d = decode_body(x, chunk_->data + chunk_->begin, chunk_->end - chunk_->begin, out + got, to.size() - got);
       chunk_->begin += static_cast<std::uint32_t>(d.consumed);
       if (chunk_->begin == chunk_->end) {
         Inbound::free(chunk_);
         chunk_ = nullptr;
       }
-    } else {
+    } else if (got == 0) {
       return 0;
+    } else {
+      LockGuard guard(lock_);
+      if (!pull_body_locked()) break;
     }
-    if (d.produced != 0) return d.produced;
+    got += d.produced;
   }
-  return 0;
+  return got;
 }
 
 // Called with the window and chunk_ read to their ends. True if there is more now.

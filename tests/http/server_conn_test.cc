@@ -498,6 +498,41 @@ TEST(ServerConn, holds_a_fast_sender_back) {
   });
 }
 
+TEST(ServerConn, one_read_takes_all_that_has_come) {
+  on_one_p([] {
+    constexpr std::size_t kSize = 60'000;
+    for (const bool chunked : {false, true}) {
+      Chan<int> gate = make_chan<int>();
+      std::vector<std::size_t> reads;
+      std::string got;
+      Rig rig([&](Request& r, ResponseWriter& w) {
+        static_cast<void>(gate.recv());
+        std::vector<std::byte> buffer(64 * 1024);
+        for (;;) {
+          const Result<std::size_t> n = r.read(buffer);
+          if (!n || *n == 0) break;
+          reads.push_back(*n);
+          got.append(reinterpret_cast<const char*>(buffer.data()), *n);
+        }
+        w.write("done");
+      });
+      std::string body(kSize, '\0');
+      for (std::size_t i = 0; i < kSize; ++i) body[i] = static_cast<char>(i % 251);
+      // In pieces, of which the first lies behind the head and the others in buffers of the queue.
+      rig.stream.send(std::string("POST / HTTP/1.1\r\nHost: a\r\n") +
+                      (chunked ? "Transfer-Encoding: chunked\r\n\r\n7530\r\n" + body.substr(0, 30'000) +
+                                     "\r\n7530\r\n" + body.substr(30'000) + "\r\n0\r\n\r\n"
+                               : "Content-Length: " + std::to_string(kSize) + "\r\n\r\n" + body));
+      rig.stream.settle();
+      gate.send(1);
+      rig.stream.settle();
+      EXPECT_EQ(got, body);
+      EXPECT_EQ(reads, std::vector<std::size_t>{kSize});
+      EXPECT_EQ(rig.responses(), std::vector<std::string>{"200 cl=4 [done]"});
+    }
+  });
+}
+
 TEST(ServerConn, waits_for_a_slow_receiver) {
   on_one_p([] {
     Rig rig;
