@@ -5,14 +5,14 @@
 // A goroutine comes in only when there is something for it to do. Tests give a sink a stream in memory.
 //
 //     scheduler's side of the home worker             any goroutine (one writer at a time)
-//     sink->on_data(bytes) …                          stream->try_writev / send_of_file / wait_writable
+//     sink->lend_room(), on_data(bytes) …             stream->try_writev / send_of_file / wait_writable
 //     sink->on_end(reason)      once                  stream->pause / resume / set_timer / wake_writer
 //     sink->on_timer()                                stream->shutdown_write / close
 //     sink->on_closed()         once, last
 //
 // I1. The sink's calls come one at a time, on the home worker's scheduler side, with a P: they may ready and spawn
 //     goroutines and call the stream back, but not park, block or throw.
-// I2. The bytes of on_data belong to the poller and are valid only during the call.
+// I2. The bytes of on_data belong to the poller, unless they lie in what lend_room() gave, and are valid only during the call.
 // I3. After close() returns no on_data, on_end or on_timer begins any more (one may be running on the home worker at that
 //     moment); on_closed follows, when the kernel holds nothing of the connection. Only then may the sink be freed, and the
 //     stream is gone when on_closed returns.
@@ -38,6 +38,13 @@ namespace heddle::net {
 class StreamSink {
  public:
   virtual void on_data(std::span<const std::byte> bytes) = 0;
+
+  /// Where the next bytes would best be put, so that nobody has to copy them: memory that is the sink's, and that nobody but the
+  /// stream touches until the sink's next call. Asked right before a read. If bytes were put there, that next call is an
+  /// on_data() of them; but whoever reads may put them elsewhere, and a sink takes them from wherever they are.
+  ///
+  /// Returns: empty, the default, if there is no such memory, or so little that a read of it alone is not worth its call.
+  [[nodiscard]] virtual std::span<std::byte> lend_room() { return {}; }
 
   /// The peer's half ended (kEof) or the connection failed (kReset, …). Nothing more comes; writing may still work
   /// after kEof.

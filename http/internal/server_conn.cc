@@ -18,6 +18,8 @@ namespace heddle::http {
 namespace {
 
 constexpr std::size_t kMaxQueued = 64 * 1024;  // bytes that wait for a busy goroutine before the peer is held back
+// Bytes of a reader's room from which it is read into directly. Less is read with what follows, by one call, and copied.
+constexpr std::size_t kLendFrom = 16 * 1024;
 constexpr const char* kClientOp = "http request";
 constexpr int kLingerTimes = 10;  // how often input may renew the linger clock
 
@@ -52,6 +54,20 @@ void ServerConn::on_data(std::span<const std::byte> bytes) {
     case State::kLinger: linger_on(); return;
     case State::kClosed: return;
   }
+}
+
+// The memory of the goroutine that waits for body bytes. It stays parked, and the memory there, until one of our own calls
+// readies it (I3).
+std::span<std::byte> ServerConn::lend_room() {
+  // relaxed: spares the lock where nobody waits; under it the state says whether the other fields do.
+  if (state_.load(std::memory_order_relaxed) != State::kRunning) return {};
+  LockGuard guard(lock_);
+  // relaxed: the lock orders it.
+  if (state_.load(std::memory_order_relaxed) != State::kRunning || reader_.g == nullptr || upgraded_ != nullptr)
+    return {};
+  const auto room = static_cast<std::size_t>(std::min<std::uint64_t>(reader_.room, x_->body.left));
+  if (room < kLendFrom) return {};
+  return {reinterpret_cast<std::byte*>(reader_.to), room};
 }
 
 // Throws std::bad_alloc.
@@ -125,10 +141,11 @@ void ServerConn::data_while_running(std::span<const std::byte> bytes) {
     } else if (state_.load(std::memory_order_relaxed) == State::kRunning) {
       if (reader_.g != nullptr) {
         if (reader_.room != 0) {
-          // A fixed-length body: straight into the reader's memory. It is parked, so its body's count is ours to move.
+          // A fixed-length body: straight into the reader's memory, if it is not there already (lend_room). It is parked,
+          // so its body's count is ours to move.
           Body& body = x_->body;
           const auto n = static_cast<std::size_t>(std::min<std::uint64_t>({bytes.size(), reader_.room, body.left}));
-          std::memcpy(reader_.to, bytes.data(), n);
+          if (reinterpret_cast<const char*>(bytes.data()) != reader_.to) std::memcpy(reader_.to, bytes.data(), n);
           reader_.got = n;
           body.left -= n;
           body.received += n;

@@ -82,6 +82,7 @@ class ServerConn final : public net::StreamSink {
 
   // ---- home ----
   void on_data(std::span<const std::byte> bytes) override;
+  [[nodiscard]] std::span<std::byte> lend_room() override;
   void on_end(Error reason) override;
   void on_timer() override;
   void on_closed() override;

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
+#include <span>
 
 #include <heddle/core/check.h>
 #include <heddle/net/internal/accept_desc.h>
@@ -115,14 +116,17 @@ void ReadyLoop::handle(const epoll_event& event) noexcept {
 
 void ReadyLoop::read_stream(StreamConn& stream) noexcept {
   for (int round = 0; round < kReadRounds; ++round) {
-    const ssize_t n = sys().recv(stream.fd, scratch_, kScratch, MSG_DONTWAIT);
+    const std::span<std::byte> lent = stream.lend_room();
+    const std::span<std::byte> to = lent.empty() ? std::span(scratch_, kScratch) : lent;
+    const ssize_t n = sys().recv(stream.fd, to.data(), to.size(), MSG_DONTWAIT);
     if (n > 0) {
       const auto size = static_cast<std::size_t>(n);
       // Before on_data, which may be long: an edge from now on is a new event (I1). relaxed: who
       // reads a stream is who hears of its events.
-      if (size < kScratch && !stream.uneven.load(std::memory_order_relaxed)) stream.readable = false;
-      stream.deliver({scratch_, size});
+      if (size < to.size() && !stream.uneven.load(std::memory_order_relaxed)) stream.readable = false;
+      stream.deliver(to.first(size));
       if (!stream.readable || !stream.reads()) return;
+      if (!lent.empty()) break;  // I2
     } else if (n == 0) {
       stream.readable = false;
       stream.deliver_end({Code::kEof, 0, "read"});

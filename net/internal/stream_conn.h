@@ -57,6 +57,9 @@ struct StreamConn final : PollDesc, WheelEntry, Stream {
     if (!lock.closing()) sink->on_data(bytes);
   }
   void deliver_end(Error reason) noexcept;
+  [[nodiscard]] std::span<std::byte> lend_room() const noexcept {
+    return lock.closing() ? std::span<std::byte>() : sink->lend_room();
+  }
 
   StreamSink* sink = nullptr;          // by adopt(), then constant
   AcceptDesc* listener = nullptr;      // until adopted; holds it

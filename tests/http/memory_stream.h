@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <cstring>
 #include <limits>
 #include <string>
 #include <string_view>
@@ -127,6 +128,8 @@ class MemoryStream final : public net::Stream {
     return timer_;
   }
   [[nodiscard]] std::size_t held() const { return held_.size(); }
+  /// Bytes that went straight into the sink's memory.
+  [[nodiscard]] std::size_t lent() const { return lent_; }
 
   // ---- the server's side ----
 
@@ -265,6 +268,14 @@ class MemoryStream final : public net::Stream {
     switch (what) {
       case kNothing: return late != nullptr;
       case kData: {
+        if (const std::span<std::byte> lent = sink_->lend_room(); !lent.empty()) {  // like net's own reads
+          const std::size_t n = std::min(lent.size(), held_.size());
+          std::memcpy(lent.data(), held_.data(), n);
+          held_.erase(0, n);
+          lent_ += n;
+          sink_->on_data(lent.first(n));
+          return true;
+        }
         // Like a ring's provided buffers: pieces of 4 KiB.
         std::string piece = held_.substr(0, 4096);
         held_.erase(0, piece.size());
@@ -286,6 +297,7 @@ class MemoryStream final : public net::Stream {
   std::atomic<bool> files_{false};
   net::Address peer_;
   std::string held_;
+  std::size_t lent_ = 0;
   bool end_due_ = false;
   Error end_{};
   bool gone_ = false;

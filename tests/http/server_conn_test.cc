@@ -533,6 +533,47 @@ TEST(ServerConn, one_read_takes_all_that_has_come) {
   });
 }
 
+TEST(ServerConn, who_waits_with_much_room_is_read_into_directly) {
+  struct Room {
+    std::size_t room;
+    std::size_t body;
+    bool lends;
+    const char* what;
+  };
+  const Room cases[] = {{64 * 1024, 1'000'000, true, "the usual one"},
+                        {16 * 1024, 1'000'000, true, "the least room"},
+                        {16 * 1024 - 1, 1'000'000, false, "less room"},
+                        {64 * 1024, 16 * 1024 - 1, false, "less to come"}};
+  for (const Room& c : cases) {
+    on_one_p([&c] {
+      std::size_t got = 0;
+      bool right = true;
+      Rig rig([&](Request& r, ResponseWriter& w) {
+        std::vector<std::byte> buffer(c.room);
+        for (;;) {
+          const Result<std::size_t> n = r.read(buffer);
+          if (!n || *n == 0) break;
+          for (std::size_t i = 0; i < *n; ++i)
+            right = right && static_cast<unsigned char>(buffer[i]) == (got + i) % 251;
+          got += *n;
+        }
+        w.write("done");
+      });
+      std::string body(c.body, '\0');
+      for (std::size_t i = 0; i < body.size(); ++i) body[i] = static_cast<char>(i % 251);
+      rig.stream.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n");
+      rig.stream.settle();  // the reader waits
+      rig.stream.send(body + get("/hello"));
+      rig.stream.settle();
+      EXPECT_EQ(got, body.size()) << c.what;
+      EXPECT_TRUE(right) << c.what;
+      EXPECT_EQ(rig.stream.lent() != 0, c.lends) << c.what;
+      EXPECT_LE(rig.stream.lent(), body.size()) << c.what << ": the next request's bytes are no body";
+      EXPECT_EQ(rig.responses(), (std::vector<std::string>{"200 cl=4 [done]", "200 cl=4 [done]"})) << c.what;
+    });
+  }
+}
+
 TEST(ServerConn, waits_for_a_slow_receiver) {
   on_one_p([] {
     Rig rig;

@@ -112,6 +112,7 @@ struct TestSink final : StreamSink {
   void on_data(std::span<const std::byte> bytes) override {
     if (data) data(bytes);
   }
+  std::span<std::byte> lend_room() override { return room ? room() : std::span<std::byte>(); }
   void on_end(Error reason) override {
     if (end) end(reason);
   }
@@ -131,6 +132,7 @@ struct TestSink final : StreamSink {
 
   Stream& stream;
   std::function<void(std::span<const std::byte>)> data;
+  std::function<std::span<std::byte>()> room;
   std::function<void(Error)> end;
   std::function<void()> timer;
   std::function<void()> closed;
