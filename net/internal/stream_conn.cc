@@ -30,6 +30,7 @@ void StreamConn::open_stream(int new_fd, AcceptDesc& from_listener, NetPoller& o
   wants_data.store(true, std::memory_order_relaxed);
   ended = readable = doubted = false;
   of_unix = from_listener.of_unix;
+  forget_weight();
   sink = nullptr;
   listener = &from_listener;
   open(new_fd);

@@ -13,7 +13,13 @@
 //     none begins (a look and a close() that meet count as "one may be running").
 // I2. on_closed comes from finish(), which needs the closer's hold dropped by the home: so not before close() has posted
 //     it, its last act.
+// I3. What kind of traffic comes decides how a ring reads (uring_poller.h I7), and is judged by what came: a stream becomes
+//     bulky when large pieces outnumber small ones by kBulkyFrom, and is no more when the small ones have made up for the large
+//     ones, of which kMaxWeight count. So a connection that carries both does not change its mind with each, and one that
+//     has carried a large body is soon again as it was.
 #pragma once
+
+#include <algorithm>
 
 #include <heddle/net/internal/poll_desc.h>
 #include <heddle/net/internal/wheel.h>
@@ -54,11 +60,31 @@ struct StreamConn final : PollDesc, WheelEntry, Stream {
            !lock.closing();  // relaxed: a post follows a change
   }
   void deliver(std::span<const std::byte> bytes) noexcept {
+    weigh(bytes.size());
     if (!lock.closing()) sink->on_data(bytes);
   }
   void deliver_end(Error reason) noexcept;
   [[nodiscard]] std::span<std::byte> lend_room() const noexcept {
     return lock.closing() ? std::span<std::byte>() : sink->lend_room();
+  }
+
+  static constexpr std::size_t kLargePiece = 4096;  // bytes: what fills a ring's buffer
+  static constexpr std::uint8_t kBulkyFrom = 4;     // 16 KiB in a row: more than a request's head
+  static constexpr std::uint8_t kMaxWeight = 8;     // and so many small ones make up for any number of them
+
+  /// Counts a piece that was read: I3.
+  void weigh(std::size_t size) noexcept {
+    if (size >= kLargePiece) {
+      weight = std::min<std::uint8_t>(weight + 1, kMaxWeight);
+      bulky = bulky || weight == kBulkyFrom;
+    } else if (weight != 0) {
+      --weight;
+      bulky = bulky && weight != 0;
+    }
+  }
+  void forget_weight() noexcept {
+    weight = 0;
+    bulky = false;
   }
 
   StreamSink* sink = nullptr;          // by adopt(), then constant
@@ -67,7 +93,9 @@ struct StreamConn final : PollDesc, WheelEntry, Stream {
   bool of_unix = false;                // constant while open: the listener's family
   bool ended = false;                  // the home's
   bool doubted = false;                // the home's: in UringPoller::doubts_
-  bool readable = false;               // the home's: an edge has come and the socket is not known to be empty (epoll)
+  bool readable = false;    // the home's: an edge has come and the socket is not known to be empty (ready_loop.h)
+  bool bulky = false;       // the home's: I3
+  std::uint8_t weight = 0;  // the home's: large pieces less small ones, of late
 };
 
 static_assert(sizeof(StreamConn) <= 256, "an idle connection is to cost net less than 300 bytes");

@@ -21,7 +21,7 @@ namespace heddle::net {
 class BufferRing {
  public:
   static constexpr unsigned kGroup = 0;          // the one buffer group of a ring
-  static constexpr std::size_t kSize = 4096;     // bytes: a request head fits; a body comes in pieces of this
+  static constexpr std::size_t kSize = 4096;     // bytes: a request head fits; of a body, only the first pieces
   static constexpr std::size_t kStride = kSize + 64;
 
   /// What the kernel and we share.

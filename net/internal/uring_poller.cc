@@ -1,13 +1,10 @@
 // The io_uring back end's mechanics.
 #include <heddle/net/internal/uring_poller.h>
 
-#include <poll.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <array>
 #include <cerrno>
 #include <climits>
 #include <utility>
@@ -20,21 +17,8 @@
 namespace heddle::net {
 namespace {
 
-// As in ready_loop.cc, but for POLLPRI: a ring reports the mask with which the socket woke it, and TCP wakes with POLLPRI for
-// any bytes. So a goroutine's reader hears of what lies behind an urgent byte (MSG_OOB) only when the next bytes come, as with
-// nginx; epoll, which asks the socket, tells it at once. To try again after every short read would cost each message a
-// system call, for a peer that delays nobody but itself.
-constexpr int kUneven = POLLRDHUP | POLLHUP | POLLERR;
-constexpr std::int64_t kDoubtPause = 100'000'000;    // ns; I6
 constexpr int kDyingTurns = 100;                     // I3 of net_poller.h: what is called off ends within a turn or two;
 constexpr std::int64_t kDyingTurn = 10'000'000;      // one second in all, in ns per turn, is "the kernel is stuck"
-
-// The kernel's clock at its last tick, for a few ns; not a test's.
-std::int64_t now_coarse() noexcept {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  return now.tv_sec * 1'000'000'000 + now.tv_nsec;
-}
 
 }  // namespace
 
@@ -79,7 +63,7 @@ int UringPoller::watch(PollDesc& pd, Mode mode) noexcept {
   }
   if (here() == this && !away_.load(std::memory_order_relaxed)) {  // relaxed: ours
     if (mode == Mode::kWrite) pd.want_out = true;
-    update(pd);
+    arm_wanted(pd);  // not update(), which calls sinks: here is a goroutine
   } else {
     post(pd, mode == Mode::kWrite ? kReqOut : kReqVisit);
   }
@@ -107,7 +91,7 @@ int UringPoller::poll_events() noexcept {
     buffers_.publish();
     ring_.enter();
   }
-  settle_doubts_if_due();
+  static_cast<void>(settle_doubts_if_due());  // what it posts is served in the next turn
   return n;
 }
 
@@ -119,7 +103,7 @@ std::uint8_t UringPoller::wanted(const PollDesc& pd) noexcept {
     case DescKind::kSocket:
       return static_cast<std::uint8_t>(pd.watched.load(std::memory_order_relaxed) | out);
     case DescKind::kStream:
-      return static_cast<std::uint8_t>((static_cast<const StreamConn&>(pd).reads() ? kOpRecv : kOpNone) | out);
+      return static_cast<std::uint8_t>(wanted_of(static_cast<const StreamConn&>(pd)) | out);
     case DescKind::kAcceptor:
       return static_cast<const AcceptDesc&>(pd).resting ? kOpNone : kOpAccept;
   }
@@ -131,12 +115,8 @@ void UringPoller::block(std::int64_t timeout) noexcept {
     if (standing_) stand_in_.block(timeout);  // else the next turn begins it
     return;
   }
-  if (doubt_count_ != 0) {
-    settle_doubts_if_due();
-    const std::int64_t left = std::max<std::int64_t>(doubts_due_ - now_coarse(), kDoubtPause / 10);
-    if (doubt_count_ != 0) timeout = timeout < 0 ? left : std::min(timeout, left);
-  }
-  ring_.wait(timeout);
+  if (settle_doubts_if_due()) return;  // the inbox is to be served first
+  ring_.wait(until_doubts(timeout));
 }
 
 bool UringPoller::events_pending() const noexcept {
@@ -169,14 +149,17 @@ void UringPoller::drive(bool at_home) noexcept {
   stand_in_.forget();
   for_each_open([this](PollDesc& pd) {
     stand_in_.control(EPOLL_CTL_DEL, pd, 0);
-    update(pd);
-    if (pd.kind == DescKind::kStream) doubt(static_cast<StreamConn&>(pd));
+    arm_wanted(pd);
+    if (pd.kind != DescKind::kStream) return;
+    auto& stream = static_cast<StreamConn&>(pd);
+    if (stream.bulky && stream.readable) post(stream, kReqVisit);  // sinks are not called here
+    doubt(stream);
   });
   for (PollDesc* pd = std::exchange(owed_, nullptr); pd != nullptr;) {
     PollDesc& one = *pd;
     pd = one.owed_next;
     one.owed_away = false;
-    update(one);
+    arm_wanted(one);
   }
 }
 
@@ -232,6 +215,12 @@ void UringPoller::update(PollDesc& pd) noexcept {
     update_away(pd);
     return;
   }
+  if (pd.kind == DescKind::kStream) read_bulky(static_cast<StreamConn&>(pd));
+  arm_wanted(pd);
+}
+
+// The half of update() that calls no sink.
+void UringPoller::arm_wanted(PollDesc& pd) noexcept {
   const std::uint8_t want = wanted(pd);
   const auto missing = static_cast<std::uint8_t>(want & ~pd.armed);
   const auto surplus = static_cast<std::uint8_t>(pd.armed & ~want & ~pd.canceling);
@@ -315,7 +304,11 @@ void UringPoller::complete(const io_uring_cqe& cqe) noexcept {
   }
   switch (op) {
     case kOpPollIn:
-      on_poll_in(pd, cqe.res, more);
+      if (pd.kind == DescKind::kStream) {
+        on_readable(static_cast<StreamConn&>(pd), cqe.res, more);
+      } else {
+        on_poll_in(pd, cqe.res, more);
+      }
       break;
     case kOpPollOut:
       on_poll_out(pd);
@@ -347,31 +340,6 @@ void UringPoller::on_poll_out(PollDesc& pd) noexcept {
   if (!dying_) pd.notify_out();
 }
 
-void UringPoller::on_received(StreamConn& stream, const io_uring_cqe& cqe) noexcept {
-  if ((cqe.flags & IORING_CQE_F_BUFFER) != 0) {
-    const unsigned id = cqe.flags >> IORING_CQE_BUFFER_SHIFT;
-    if (cqe.res > 0 && !dying_) stream.deliver(buffers_.bytes(id, static_cast<std::size_t>(cqe.res)));
-    buffers_.give_back(id);
-  }
-  if (dying_) return;
-  if (cqe.res > 0) {
-    if ((cqe.flags & IORING_CQE_F_MORE) != 0) doubt(stream);
-    return;
-  }
-  switch (-cqe.res) {
-    case 0:
-      stream.deliver_end({Code::kEof, 0, "read"});
-      break;
-    case ENOBUFS:    // uring_buffers.h I1: update() arms again, behind the buffers given back in this turn
-    case ECANCELED:  // called off: paused or closing
-    case EINTR:
-    case EAGAIN:
-      break;
-    default:
-      stream.deliver_end(Error::from_errno(-cqe.res, "read"));
-  }
-}
-
 void UringPoller::on_accepted(AcceptDesc& acceptor, int result) noexcept {
   if (result >= 0) {
     if (dying_) {
@@ -383,47 +351,6 @@ void UringPoller::on_accepted(AcceptDesc& acceptor, int result) noexcept {
   }
   if (result == -ECANCELED || dying_) return;  // called off
   if (accept_verdict(-result) == AcceptVerdict::kRest) acceptor.rest();
-}
-
-void UringPoller::doubt(StreamConn& stream) noexcept {
-  if (stream.doubted) return;
-  if (doubt_count_ == doubts_.size()) settle_doubts();
-  if (doubt_count_ == doubts_.size()) return;  // all of them have ended, and the queue takes no request now
-  if (doubt_count_ == 0) doubts_due_ = now_coarse() + kDoubtPause;
-  stream.doubted = true;
-  doubts_[doubt_count_++] = stream.tag(kOpRecv);
-}
-
-void UringPoller::settle_doubts_if_due() noexcept {
-  if (doubt_count_ != 0 && now_coarse() >= doubts_due_) settle_doubts();
-}
-
-void UringPoller::settle_doubts() noexcept {
-  std::array<pollfd, 256> asked;
-  std::size_t kept = 0;
-  for (std::size_t next = 0; next != doubt_count_;) {
-    std::array<StreamConn*, asked.size()> streams;
-    std::size_t n = 0;
-    for (; n != asked.size() && next != doubt_count_; ++next) {
-      auto& stream = static_cast<StreamConn&>(*PollDesc::from_tag(doubts_[next]));
-      if (!stream.fits(doubts_[next])) continue;  // closed since: a stream is recycled at home, where we are
-      if ((stream.armed & ~stream.canceling & kOpRecv) == 0 || stream.lock.closing()) {
-        stream.doubted = false;  // its last completion comes, or has come
-        continue;
-      }
-      streams[n] = &stream;
-      asked[n++] = {stream.fd, POLLRDHUP, 0};
-    }
-    const bool told = n == 0 || ::poll(asked.data(), n, 0) >= 0;  // else (ENOMEM) they are asked again
-    for (std::size_t i = 0; i < n; ++i) {
-      StreamConn& stream = *streams[i];
-      // No room for the request: asked again.
-      stream.doubted = !told || (asked[i].revents != 0 && !cancel(stream, kOpRecv));
-      if (stream.doubted) doubts_[kept++] = stream.tag(kOpRecv);
-    }
-  }
-  doubt_count_ = kept;
-  doubts_due_ = now_coarse() + kDoubtPause;
 }
 
 }  // namespace heddle::net

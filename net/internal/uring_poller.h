@@ -2,6 +2,7 @@
 //
 //   goroutines' sockets   a multishot poll for input, armed by the first wait; a one-shot poll for output per wait to write
 //   streams               a multishot receive into the ring's own buffers, while they want data
+//   bulky ones            a multishot poll, then recv(2) by the home, as on epoll (I7)
 //   stream listeners      a multishot accept
 //   the doorbell          a multishot poll of its eventfd
 //
@@ -33,8 +34,18 @@
 //     in doubt, until poll(2) has said that it has not ended; if it has, the receive is called off, and armed again by
 //     its last completion it finds the end. Asked in one call for many, kDoubtPause after the first of them came into doubt, or
 //     when the list is full: so it costs the messages next to nothing, and a forgotten end is heard that much later.
-//     What comes after the completion finds the receive waiting, and is not forgotten.
+//     What comes after the completion finds the receive waiting, and is not forgotten. Of a bulky stream, whose polls forget
+//     nothing, the same call asks for bytes behind an urgent one, at which a read ends short (ready_loop.h I1): kUneven
+//     does not tell of those here.
+// I7. A multishot receive is for small messages: no buffer while there is nothing, no call of its own for what comes. Large
+//     ones it cuts into buffers of 4 KiB, each with a receive in the kernel, a completion, an on_data and a copy into the
+//     reader's memory; 64 KiB by one recv(2) into memory that the sink lends cost half of that (bench/transfer, echo). So the
+//     home reads streams that are bulky (stream_conn.h I3) itself. It arms the poll only when no receive is armed, and reads
+//     only then: bytes keep their order. The poll stays while the stream is paused: `readable` keeps what it has said,
+//     and what it would say again and again (the peer's end, not yet read up to) it is not asked.
 #pragma once
+
+#include <poll.h>
 
 #include <array>
 #include <memory>
@@ -81,23 +92,34 @@ class UringPoller final : public NetPoller {
   static constexpr int kBatch = 64;
   static constexpr int kRounds = 4;  // entries per turn: one makes some 20 completions, the rest waits behind the flag
 
+  // What says that a short read need not have taken all. As in ready_loop.cc, but for POLLPRI: a ring reports the mask with which
+  // the socket woke it, and TCP wakes with POLLPRI for any bytes. So a goroutine's reader hears of what lies behind an urgent
+  // byte (MSG_OOB) only when the next bytes come, as with nginx; epoll, which asks the socket, tells it at once. To try again
+  // after every short read would cost each message a system call, for a peer that delays nobody but itself.
+  static constexpr int kUneven = POLLRDHUP | POLLHUP | POLLERR;
+
   [[nodiscard]] static std::uint8_t wanted(const PollDesc& pd) noexcept;
+  [[nodiscard]] static std::uint8_t wanted_of(const StreamConn& stream) noexcept;
   bool stand_in() noexcept;
   void update_away(PollDesc& pd) noexcept;
   int register_away(PollDesc& pd) noexcept;
+  void read_bulky(StreamConn& stream) noexcept;
+  void arm_wanted(PollDesc& pd) noexcept;
   bool arm(PollDesc& pd, Op op) noexcept;
   bool cancel(PollDesc& pd, Op op) noexcept;
   void arm_doorbell() noexcept;
 
   void complete(const io_uring_cqe& cqe) noexcept;
   void on_poll_in(PollDesc& pd, int result, bool more) noexcept;
+  void on_readable(StreamConn& stream, int result, bool more) noexcept;
   void on_poll_out(PollDesc& pd) noexcept;
   void on_received(StreamConn& stream, const io_uring_cqe& cqe) noexcept;
   void on_accepted(AcceptDesc& acceptor, int result) noexcept;
 
   void doubt(StreamConn& stream) noexcept;
-  void settle_doubts() noexcept;
-  void settle_doubts_if_due() noexcept;
+  [[nodiscard]] bool settle_doubts() noexcept;
+  [[nodiscard]] bool settle_doubts_if_due() noexcept;
+  [[nodiscard]] std::int64_t until_doubts(std::int64_t timeout) const noexcept;
 
   Ring ring_;
   BufferRing buffers_;
@@ -105,7 +127,7 @@ class UringPoller final : public NetPoller {
   bool doorbell_armed_ = false;
   bool dying_ = false;        // completions are only counted
   std::atomic<bool> away_{false};     // the holder of the P is not the ring's thread; the holder writes
-  ReadyLoop stand_in_;                // made with the ring: later there may be no descriptor to be had
+  ReadyLoop stand_in_;                // made with the ring: later there may be no descriptor to be had; reads bulky streams
   bool standing_ = false;             // the descriptors are registered with it; the holder's
   PollDesc* owed_ = nullptr;  // closed while away: to be called off at home
   std::array<std::uint64_t, 4096> doubts_;  // I6: tags of streams, each at most once (StreamConn::doubted); the home's
