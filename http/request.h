@@ -97,8 +97,8 @@ class Request {
   [[nodiscard]] Result<std::string> read_all(std::size_t limit);
 
   /// The fields behind a chunked body, once read() has returned 0; empty before, and for other bodies. Never mixed with
-  /// headers(). Fields that may not be trailers (RFC 9110 s6.5.1), such as Content-Length, Host or Authorization, are
-  /// dropped.
+  /// headers(). Fields that may not be trailers (RFC 9110 s6.5.1), such as Host or Authorization, are dropped; with
+  /// Content-Length or Transfer-Encoding among them the body is broken (kProtocol).
   [[nodiscard]] HeaderList trailers() const noexcept;
 
   /// A name for this request in what is told of it afterwards (request_record.h); request_id() gives it one. Empty: none.

@@ -435,6 +435,8 @@ TEST(ChunkedBody, blanks_around_the_coding_mean_nothing) {
 
 TEST(ChunkedBody, refuses_loose_syntax) {
   for (const char* bad : {"x\r\n",
+                          "0\r\nContent-Length: 3\r\n",
+                          "0\r\nTransfer-Encoding: chunked\r\n",
                           "-1\r\n",
                           "+1\r\na\r\n",
                           "0x1\r\na\r\n",
