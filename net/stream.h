@@ -111,6 +111,10 @@ class Stream {
   /// thread. What was written and not yet sent is still sent by the kernel, unless unread input makes it send RST.
   virtual void close() = 0;
 
+  /// True if the peer's system has acknowledged all that was written: then not even an RST takes any of it away. False if that is
+  /// not known. Any thread, until close(). Source: tcp(7), SIOCOUTQ; unix(7): what the peer has not read.
+  [[nodiscard]] virtual bool all_arrived() const noexcept { return false; }
+
   /// The peer's IP address, asked of the kernel; an empty one (family 0) if there is none, or it is gone. Any thread, until
   /// close().
   [[nodiscard]] virtual Address peer() const { return {}; }

@@ -422,14 +422,22 @@ bool ServerConn::hand_over_locked() {
   return true;
 }
 
+// Its last request has come whole, it said that no other follows (RFC 9112 s9.6: it must not send more), and none has.
+bool ServerConn::client_is_done_locked() const noexcept {
+  const Exchange& x = *x_;
+  return !switched_ && !x.head.keep_alive && x.head.fault == 0 && x.body.done && x.body.fault == 0 &&
+         x.read == x.filled && chunk_ == nullptr && inbound_.empty();
+}
+
 void ServerConn::end_connection() {
   out_.flush();
   bool direct = false;
   {
     LockGuard guard(lock_);
-    // Nothing more comes, so nothing unread can turn the close into a reset; or nothing can be saved. That the client has
-    // said `close` is not enough: what it sends all the same would have the kernel throw away what it has not taken yet.
-    direct = ended_ || dead_ || out_.failed();
+    // Nothing more comes, so nothing unread can turn the close into a reset; or nothing can be saved.
+    // (A client that breaks its word has its bytes answered by an RST, with which the kernel throws away what it has not yet got
+    // rid of of the response. So all of that must have arrived.)
+    direct = ended_ || dead_ || out_.failed() || (client_is_done_locked() && stream_.all_arrived());
     give_exchange();
     if (chunk_ != nullptr) Inbound::free(chunk_);
     while ((chunk_ = inbound_.pop()) != nullptr) Inbound::free(chunk_);

@@ -24,7 +24,7 @@
 // upgraded_, and the connection ends with the handler, by kLinger as ever.
 //
 // A goroutine in kRunning reads what is left of a body after its handler returned ("draining"), within max_drain.
-// Where nothing more can come, because the client has ended its half or is gone, it closes without kLinger.
+// Where nothing more can come, because the client is gone or has said its last word, it closes without kLinger.
 //
 // I1. The owner alone moves state_ on. The goroutine hands over under lock_, having looked under the same lock for
 //     bytes that came meanwhile; home, finding kRunning, takes the lock and looks again. So no byte is left between the
@@ -167,6 +167,7 @@ class ServerConn final : public net::StreamSink {
   void spawn();
   void arm_locked(std::int64_t when);
   void begin_linger_locked();
+  [[nodiscard]] bool client_is_done_locked() const noexcept;
   [[nodiscard]] bool client_left_locked() const noexcept;
   void give_exchange() noexcept;
   [[nodiscard]] G* take_reader_locked() noexcept;

@@ -1,6 +1,8 @@
 // The Stream calls of a connection over a socket. Reading is the back ends'; adopting and ending are net_poller.cc's.
 #include <heddle/net/internal/stream_conn.h>
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -119,6 +121,15 @@ void StreamConn::shutdown_write() {
 
 void StreamConn::close() {
   if (!PollDesc::close(lock.generation())) fatal("fd %d: a stream was closed twice", fd);
+}
+
+bool StreamConn::all_arrived() const noexcept {
+  auto* self = const_cast<StreamConn*>(this);
+  if (self->lock.enter(lock.generation(), FdUse::kOther) != FdEnter::kInside) return false;
+  int unsent = 0;
+  const int status = ::ioctl(fd, SIOCOUTQ, &unsent);
+  self->leave(FdUse::kOther);
+  return status == 0 && unsent == 0;
 }
 
 std::string StreamConn::peer_address() const {

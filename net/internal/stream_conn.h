@@ -44,6 +44,7 @@ struct StreamConn final : PollDesc, WheelEntry, Stream {
   void shutdown_write() override;
   void close() override;
   Address peer() const override;
+  bool all_arrived() const noexcept override;
   std::string peer_address() const override;
   Result<PeerCredentials> peer_credentials() const override;
   Result<Address> local_address() const override;

@@ -1,5 +1,6 @@
 // The server on real sockets, over whichever back end HEDDLE_POLLER names. Clients are plain threads with blocking
 // sockets, so that nothing of heddle is on their side.
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <numeric>
@@ -32,6 +33,31 @@ TEST(Loopback, serves_keep_alive_and_close) {
       EXPECT_EQ(read_responses(s.read_to_end()), std::vector<std::string>{kHelloClose});
     });
   }
+}
+
+// It must not send more; what it sends all the same is answered by an RST, which must not take the response with it.
+TEST(Loopback, a_response_arrives_whole_though_the_client_breaks_its_word) {
+  const std::string body(300'000, 'x');
+  std::atomic<int> answered{0};
+  with_server(
+      2,
+      [&](std::uint16_t port) {
+        for (int i = 1; i <= 10; ++i) {
+          Socket s(port);
+          ASSERT_TRUE(s.send(kGetClose));
+          while (answered.load() != i) std::this_thread::yield();
+          std::this_thread::yield();  // most of it lies in the server's kernel by now, for want of room in the client's
+          s.send("x");
+          EXPECT_TRUE(s.read_to_end().ends_with("\r\n.\r\n0\r\n\r\n"));
+        }
+      },
+      {},
+      [&](Request&, ResponseWriter& w) {
+        w.write(body);
+        w.write(".");
+        EXPECT_TRUE(w.flush());
+        ++answered;
+      });
 }
 
 TEST(Loopback, answers_pipelines_from_many_clients) {

@@ -128,6 +128,8 @@ class MemoryStream final : public net::Stream {
     return timer_;
   }
   [[nodiscard]] std::size_t held() const { return held_.size(); }
+  /// What is written from now on does not arrive for good.
+  void keep_under_way() { under_way_ = true; }
   /// Bytes that went straight into the sink's memory.
   [[nodiscard]] std::size_t lent() const { return lent_; }
 
@@ -230,6 +232,7 @@ class MemoryStream final : public net::Stream {
     closed_ = true;
   }
   net::Address peer() const override { return peer_; }
+  bool all_arrived() const noexcept override { return !under_way_; }
   std::string peer_address() const override { return "memory:1"; }
 
  private:
@@ -313,6 +316,7 @@ class MemoryStream final : public net::Stream {
   bool paused_ = false;
   bool shut_ = false;
   bool closed_ = false;
+  std::atomic<bool> under_way_{false};
   bool broken_ = false;
   bool timed_out_ = false;
   std::int64_t timer_ = kNever;
