@@ -1,4 +1,5 @@
-// A connection at home: bytes, end and timer as the stream brings them. The requests' side is in request_run.cc.
+// A connection at home: bytes, end and timer as the stream brings them. The requests' side is in request_run.cc, their bodies in
+// request_body.cc.
 #include <heddle/http/internal/server_conn.h>
 
 #include <algorithm>
