@@ -172,9 +172,10 @@ bool UringPoller::stand_in() noexcept {
     ::nanosleep(&pause, nullptr);
     return false;
   }
-  standing_ = true;
-  ring_.drain(INT32_MAX, [this](const io_uring_cqe& cqe) { complete(cqe); });  // I5
+  // Keeps I5: until all are delivered the stand-in does not stand, and update_away() only posts.
+  ring_.drain(INT32_MAX, [this](const io_uring_cqe& cqe) { complete(cqe); });
   buffers_.publish();
+  standing_ = true;
   for_each_open([this](PollDesc& pd) { update_away(pd); });
   return true;
 }

@@ -38,7 +38,9 @@ std::uint8_t UringPoller::wanted_of(const StreamConn& stream) noexcept {
 void UringPoller::read_bulky(StreamConn& stream) noexcept {
   if (!stream.bulky || !stream.readable || (stream.armed & kOpRecv) != 0) return;
   stand_in_.serve(stream);
-  doubt(stream);  // I6
+  // I6. One that is still readable is visited again, or is paused: then resume() has it visited, and to ask meanwhile would be to
+  // ask for ever.
+  if (!stream.readable) doubt(stream);
 }
 
 void UringPoller::on_readable(StreamConn& stream, int result, bool more) noexcept {

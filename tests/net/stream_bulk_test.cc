@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <atomic>
 #include <optional>
+#include <random>
+#include <thread>
 #include <vector>
 
 #include <heddle/net/internal/stream_conn.h>
@@ -222,6 +224,63 @@ TEST_P(BulkOnProcs, the_stand_in_takes_over_in_the_middle_and_gives_back) {
     wg.wait();
     EXPECT_EQ(reader.got.load(), kSize);
     finish(*reader.listener);
+  });
+}
+
+// Streams that become bulky and cease to be all the time, while a goroutine blocks the home's thread for so long that another
+// thread stands in: with a receive's completion still in the ring's queue, it must not read what came behind that.
+TEST(StreamBulk, bytes_keep_their_order_when_a_stand_in_finds_completions) {
+  constexpr std::size_t kConns = 100;
+  constexpr int kTurns = 60;
+  with_procs(1, [] {
+    std::atomic<std::size_t> ended{0};
+    TestAcceptor acceptor([&](Stream& s) {
+      auto* sink = new TestSink(s);
+      sink->data = [at = std::uint64_t{0}](std::span<const std::byte> bytes) mutable {
+        at = check_bytes(bytes, at, 1);
+      };
+      sink->end = [&, sink](Error) {
+        ++ended;
+        sink->stream.close();
+      };
+      return sink;
+    });
+    auto listener = must_listen_streams(acceptor);
+    const Address address = listener->local_address();
+    std::atomic<bool> stop{false};
+    std::atomic<bool> over{false};
+    std::thread client([&] {
+      std::mt19937_64 random(99);
+      const std::vector<std::byte> bytes = bytes_of(4 << 20, 1);
+      std::vector<int> fds;
+      std::vector<std::size_t> at(kConns);
+      for (std::size_t i = 0; i < kConns; ++i) {
+        fds.push_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        ASSERT_EQ(::connect(fds.back(), address.sa(), address.size()), 0);
+      }
+      while (!stop.load()) {
+        for (std::size_t i = 0; i < kConns && !stop.load(); ++i) {
+          const std::size_t size = random() % 24 == 0 ? 20'000 + random() % 30'000 : 1 + random() % 200;
+          const std::size_t end = std::min(at[i] + size, bytes.size());
+          while (at[i] != end) {
+            const ssize_t n = ::send(fds[i], bytes.data() + at[i], end - at[i], MSG_NOSIGNAL);
+            ASSERT_GT(n, 0);
+            at[i] += static_cast<std::size_t>(n);
+          }
+        }
+        ::usleep(static_cast<unsigned>(random() % 2'000));  // or all would be bulky for good
+      }
+      for (const int fd : fds) ::close(fd);
+      over = true;
+    });
+    for (int i = 0; i < kTurns; ++i) {
+      ::usleep(12'000);  // nobody is told: the thread, which is the home's, is kept
+      sleep(300us);
+    }
+    stop = true;
+    until([&] { return over.load() && ended.load() == kConns; });
+    client.join();
+    finish(*listener);
   });
 }
 
