@@ -130,24 +130,26 @@ bool Mutex::withdraw(void* mutex) noexcept {
   }
 }
 
-void Mutex::unlock_slow(std::uint32_t now) {
-  if (((now + kLocked) & kLocked) == 0) fatal("Mutex: unlock of unlocked mutex");
-  if ((now & kStarving) != 0) {
-    sema_.release();
-    // The lock is the waiter's now: it should run at once. Our own slice would only be spent in front of it.
+void Mutex::unlock_slow(std::uint32_t old) {
+  bool wakes = false;
+  bool starving = false;
+  for (;;) {
+    if ((old & kLocked) == 0) fatal("Mutex: unlock of unlocked mutex");
+    std::uint32_t next = old - kLocked;
+    starving = (old & kStarving) != 0;  // then the lock is left to the first waiter, which is still counted
+    wakes = starving || (old >= kWaiter && (old & kWoken) == 0);
+    if (wakes && !starving) next = (next - kWaiter) | kWoken;
+    // release: as in unlock(). relaxed on failure: publishes nothing.
+    if (state_.compare_exchange_weak(old, next, std::memory_order_release, std::memory_order_relaxed)) break;
+  }
+  // Keeps I6: if nobody is to be woken, the Mutex may be gone by now.
+  if (wakes) sema_.release();
+  if (starving) {
+    // It should run at once. Our own slice would only be spent in front of it.
     if (current_g() != nullptr) gosched();
     return;
   }
-  // While there are waiters, and nobody else sees to them (I3): wake one.
-  while (now >= kWaiter && (now & (kLocked | kWoken | kStarving)) == 0) {
-    // relaxed, both: fetch_sub in unlock() was the release; an RMW chain carries it to the next holder's acquire.
-    if (state_.compare_exchange_weak(now, (now - kWaiter) | kWoken, std::memory_order_relaxed,
-                                     std::memory_order_relaxed)) {
-      sema_.release();
-      break;
-    }
-  }
-  schedule_point();  // without the lock, which may be gone by now
+  schedule_point();
 }
 
 }  // namespace heddle

@@ -11,7 +11,7 @@
 //
 // I1. `locked` clear and nobody starving: whoever sets `locked` by CAS has the lock.
 // I2. `woken` means that somebody awake competes already; so unlock() wakes at most one waiter at a time.
-// I3. Every unlock() that finds waiters, and neither a holder nor somebody woken, wakes one. So a waiter is never left
+// I3. Every unlock() that finds waiters, and nobody woken, wakes one. So a waiter is never left
 //     asleep beside a free lock: who takes the lock meanwhile will unlock it, who is woken will look.
 // I4. Waiters stand in line; one that lost its competition goes back to the front. After 1 ms it is served by I1's
 //     exception, so the wait is bounded by the line and the holders' own times.
@@ -19,6 +19,8 @@
 //     in starving mode the one that the lock is left to owns a unit and is still counted. So a waiter whose context ended
 //     may leave if its count can be taken back: units and waiters then still match. If it cannot, a unit is on its way
 //     that nobody else is there for, and it waits for that. `starving` goes with the last waiter.
+// I6. unlock() touches the state once. It frees the lock and takes a waiter to be woken in one step: between two, others could
+//     lock, wake that waiter, let it unlock, and destroy the Mutex. That waiter keeps it alive until its unit comes.
 #pragma once
 
 #include <atomic>
@@ -75,9 +77,10 @@ class Mutex {
 
   /// Unlocks, and sees to it that a waiter gets its chance. Dies with a message if it is not locked.
   void unlock() {
+    std::uint32_t held = kLocked;
     // release: publishes the section to the next holder; pairs with the acquires in lock().
-    const std::uint32_t old = state_.fetch_sub(kLocked, std::memory_order_release);
-    if (old != kLocked) unlock_slow(old - kLocked);
+    if (!state_.compare_exchange_strong(held, 0, std::memory_order_release, std::memory_order_relaxed))
+      unlock_slow(held);
   }
 
  private:
@@ -99,7 +102,7 @@ class Mutex {
   // False: `ctx` (null: there is none) was done first.
   bool lock_slow(const Context* ctx);
   static bool withdraw(void* mutex) noexcept;
-  void unlock_slow(std::uint32_t now);
+  void unlock_slow(std::uint32_t old);
   bool spin(std::uint32_t* old, bool awake) noexcept;
 
   std::atomic<std::uint32_t> state_;
