@@ -35,6 +35,19 @@ void check_one_echo(Transport& conn) {
   ASSERT_EQ(check_bytes(buf, 0), 100U);
 }
 
+// Of clients that have connected and sent a byte each before the scheduler could accept any.
+void expect_served_at_close(StreamListener& listener, EchoAcceptor& acceptor, const std::vector<int>& fds) {
+  listener.close();
+  EXPECT_EQ(acceptor.accepted.load(), static_cast<int>(fds.size()));
+  for (const int fd : fds) {
+    char c = 0;
+    until([&] { return ::recv(fd, &c, 1, MSG_DONTWAIT) == 1; });
+    EXPECT_EQ(c, 'x');
+    ::close(fd);
+  }
+  until([&] { return acceptor.live.load() == 0; });
+}
+
 TEST(Listener, a_socket_that_listens_already_is_served) {
   with_procs(2, [] {
     EchoAcceptor echo;
@@ -159,15 +172,7 @@ TEST(StreamListener, connections_that_the_kernel_had_completed_are_served_at_clo
       ASSERT_EQ(::send(fd, "x", 1, 0), 1);
       fds.push_back(fd);
     }
-    listener->close();
-    EXPECT_EQ(acceptor.accepted.load(), 20);
-    for (const int fd : fds) {
-      char c = 0;
-      until([&] { return ::recv(fd, &c, 1, MSG_DONTWAIT) == 1; });
-      EXPECT_EQ(c, 'x');
-      ::close(fd);
-    }
-    until([&] { return acceptor.live.load() == 0; });
+    expect_served_at_close(*listener, acceptor, fds);
   });
 }
 
@@ -313,15 +318,7 @@ TEST(StreamListener, who_had_connected_to_a_unix_socket_is_served_at_close) {
       ASSERT_EQ(::send(fd, "x", 1, 0), 1);
       fds.push_back(fd);
     }
-    listener->close();
-    EXPECT_EQ(acceptor.accepted.load(), 20);
-    for (const int fd : fds) {
-      char c = 0;
-      until([&] { return ::recv(fd, &c, 1, MSG_DONTWAIT) == 1; });
-      EXPECT_EQ(c, 'x');
-      ::close(fd);
-    }
-    until([&] { return acceptor.live.load() == 0; });
+    expect_served_at_close(*listener, acceptor, fds);
   });
 }
 
