@@ -11,8 +11,8 @@
 //
 // I1. `locked` clear and nobody starving: whoever sets `locked` by CAS has the lock.
 // I2. `woken` means that somebody awake competes already; so unlock() wakes at most one waiter at a time.
-// I3. Every unlock() that finds waiters, and nobody woken, wakes one. So a waiter is never left
-//     asleep beside a free lock: who takes the lock meanwhile will unlock it, who is woken will look.
+// I3. Every unlock() that finds waiters, and nobody woken, wakes one. So a waiter is never left asleep beside a free lock:
+//     who takes the lock meanwhile will unlock it, who is woken will look.
 // I4. Waiters stand in line; one that lost its competition goes back to the front. After 1 ms it is served by I1's
 //     exception, so the wait is bounded by the line and the holders' own times.
 // I5. Who waits is counted in `waiters`, or has been counted as `woken` and owns a unit of sema_ that is there or on its way;
@@ -78,7 +78,8 @@ class Mutex {
   /// Unlocks, and sees to it that a waiter gets its chance. Dies with a message if it is not locked.
   void unlock() {
     std::uint32_t held = kLocked;
-    // release: publishes the section to the next holder; pairs with the acquires in lock().
+    // release: publishes the section to the next holder; pairs with the acquires in lock(). relaxed on failure: the CAS of
+    // unlock_slow() is the release then.
     if (!state_.compare_exchange_strong(held, 0, std::memory_order_release, std::memory_order_relaxed))
       unlock_slow(held);
   }

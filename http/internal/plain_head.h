@@ -1,8 +1,8 @@
 // A head as nearly all are, read in one pass over its bytes.
 //
 // llhttp stops wherever the bytes stop and goes on there, and calls back for each piece: worth its price when a head comes in
-// pieces. Most come whole, and for those one loop that knows all of HTTP's lines costs a fifth (measured: 1,690 instructions of
-// llhttp and the rules behind it for the smallest request of wrk, 330 here; 16 of them pipelined cost a third less in all).
+// pieces. Most come whole, and for those one loop that knows all of HTTP's lines costs a third: of wrk's smallest request
+// llhttp and the rules behind it were half of all that it costs (bench/http --pipeline 16 shows it).
 //
 // I1. It is a short cut and never a judge: what it takes llhttp and the rules of head_rules.h would have taken, and understood
 //     alike; what it does not like, for whatever reason, it leaves as it found it, and llhttp starts at the first byte.

@@ -291,8 +291,8 @@ void ServerConn::end_connection() {
   {
     LockGuard guard(lock_);
     // Nothing more comes, so nothing unread can turn the close into a reset; or nothing can be saved.
-    // (A client that breaks its word has its bytes answered by an RST, with which the kernel throws away what it has not yet got
-    // rid of of the response. So all of that must have arrived.)
+    // (A client that breaks its word has its bytes answered by an RST, with which the kernel throws away what of the response it
+    // has not got rid of. So all of that must have arrived.)
     direct = ended_ || dead_ || out_.failed() || (client_is_done_locked() && stream_.all_arrived());
     give_exchange();
     if (chunk_ != nullptr) Inbound::free(chunk_);

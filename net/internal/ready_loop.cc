@@ -121,8 +121,8 @@ void ReadyLoop::read_stream(StreamConn& stream) noexcept {
     const ssize_t n = sys().recv(stream.fd, to.data(), to.size(), MSG_DONTWAIT);
     if (n > 0) {
       const auto size = static_cast<std::size_t>(n);
-      // Before on_data, which may be long: an edge from now on is a new event (I1). relaxed: who
-      // reads a stream is who hears of its events.
+      // Before on_data, which may be long: an edge from now on is a new event (I1). relaxed: who reads a stream is
+      // who hears of its events.
       if (size < to.size() && !stream.uneven.load(std::memory_order_relaxed)) stream.readable = false;
       stream.deliver(to.first(size));
       if (!stream.readable || !stream.reads()) return;

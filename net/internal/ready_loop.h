@@ -8,10 +8,10 @@
 //     see the next edge, when a call said EAGAIN or filled less than was asked. After the peer's hang-up was reported
 //     there may be no further edge; and a read ends before an urgent byte (MSG_OOB, to which any peer is free), whatever
 //     lies behind it. So from the report of either on only EAGAIN, the end or an error counts (PollDesc::uneven).
-// I2. A visit reads kReadRounds buffers of one stream at most: the rest waits behind the others, in the inbox. (On a ring
-//     a stream may be visited twice in a turn, for a completion and for what was posted.) And
-//     nobody reads on behind what went into memory that the sink lent: who waited for it runs first and may lend the next,
-//     where more bytes now would have to be copied, twice (a large body through http's /echo: a fifth of all it costs).
+// I2. A visit reads kReadRounds buffers of one stream at most: the rest waits behind the others, in the inbox. (On a ring a
+//     stream may be visited twice in a turn, for a completion and for what was posted.) And nobody reads on behind what went
+//     into memory that the sink lent: who waited for it runs first and may lend the next, where more bytes now would have to
+//     be copied, twice (bench/transfer, echo).
 // I3. block() fetches events and runs none; the next turn() runs them first.
 #pragma once
 
